@@ -1,0 +1,111 @@
+"""Frames of the link between a kernel and its host.
+
+A message is a list of byte frames ``[header, body, *buffers]``. Header and body are JSON in ASCII, so that
+every Python string crosses, lone surrogates included; ``buffers`` are raw bytes that the body refers to by
+position (see ``codec``).
+
+    request   kernel → host   {"v", "kind": "request", "id", "method", "cell", "key"}   body: params
+    cancel    kernel → host   {"v", "kind": "cancel", "id", "key"}                      body: null
+    reply     host → kernel   {"v", "kind": "reply", "id"}                              body: value
+    error     host → kernel   {"v", "kind": "error", "id"}                              body: see ``pack_error``
+
+``cell`` is the msg_id of the execute_request that a request serves ("" outside a cell); ``key`` is the
+secret of the kernel that asks. The host never trusts what comes in: ``unpack`` raises ``WireError``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from .errors import BY_NAME, CodeModeError
+
+PROTOCOL_VERSION = 1
+"""Raised when a frame changes its meaning; host and kernel compare it in the first request."""
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+KINDS = frozenset({"request", "cancel", "reply", "error"})
+
+
+class WireError(ValueError):
+    """Frames that are not a message of this protocol."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the link, unpacked."""
+
+    kind: str
+    id: str
+    body: Any = None
+    buffers: Sequence[Buffer] = ()
+    method: str = ""
+    cell: str = ""
+    key: str = field(default="", repr=False)
+
+
+def pack(message: Message) -> list[Buffer]:
+    """The frames of ``message``. Raises TypeError or ValueError for a body that is not JSON."""
+    header: dict[str, Any] = {"v": PROTOCOL_VERSION, "kind": message.kind, "id": message.id}
+    for name in ("method", "cell", "key"):
+        if value := getattr(message, name):
+            header[name] = value
+    return [_dump(header), _dump(message.body), *message.buffers]
+
+
+def unpack(frames: Sequence[Buffer]) -> Message:
+    """The message in ``frames``. Raises WireError for anything that is not one."""
+    if len(frames) < 2:
+        raise WireError(f"a message has two frames or more, not {len(frames)}")
+    try:
+        header = json.loads(bytes(frames[0]))
+        body = json.loads(bytes(frames[1]))
+    except (ValueError, RecursionError) as error:
+        raise WireError(f"a frame is not JSON: {error}") from None
+    if not isinstance(header, dict) or header.get("v") != PROTOCOL_VERSION:
+        found = header.get("v") if isinstance(header, dict) else header
+        raise WireError(f"protocol version {PROTOCOL_VERSION} was expected, not {found!r}")
+    texts = {name: header.get(name, "") for name in ("kind", "id", "method", "cell", "key")}
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise WireError(f"header field {name!r} is not a string")
+    if texts["kind"] not in KINDS:
+        raise WireError(f"unknown kind of message: {texts['kind']!r}")
+    return Message(body=body, buffers=tuple(frames[2:]), **texts)
+
+
+def pack_error(error: BaseException) -> dict[str, Any]:
+    """``error`` as the body of an error reply: ``{"type", "message", "details"}``.
+
+    An error that is not ours crosses as CodeModeError, its own class named in the message.
+    """
+    if isinstance(error, CodeModeError) and type(error).__name__ in BY_NAME:
+        details = {name: value for name, value in error.details().items() if _is_json(value)}
+        return {"type": type(error).__name__, "message": error.message, "details": details}
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return {"type": "CodeModeError", "message": text, "details": {}}
+
+
+def unpack_error(body: Any) -> CodeModeError:
+    """The error that ``body`` describes; a body that is malformed still gives an error."""
+    if not isinstance(body, dict):
+        return CodeModeError(f"an error without a description: {body!r}")
+    cls = BY_NAME.get(str(body.get("type")), CodeModeError)
+    details = body.get("details")
+    known = {name: details[name] for name in cls.fields if name in details} if isinstance(details, dict) else {}
+    return cls(str(body.get("message", "")), **known)
+
+
+def _dump(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
