@@ -1,0 +1,271 @@
+"""Command-line tools: a call becomes an argument vector, its process's output the result.
+
+A value never becomes an option. Where one begins with ``-``:
+
+- of an option with a long flag it is attached, ``--data=-x``; else it is a word of its own, ``--data x``;
+- of an option with a short flag it is attached, ``-d-x``; else ``-d x``;
+- of a positional it comes after ``--``; a tool with ``end_of_options: false`` refuses it (``-`` alone too).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from py_code_mode.errors import (
+    ProcessError,
+    ToolArgumentError,
+    ToolCommandError,
+    ToolError,
+    ToolOutputError,
+    ToolTimeoutError,
+)
+
+from .base import CallableInfo, Completed, OutputLimit, ProcessRunner, ToolInfo
+from .definition import VARIABLE, CliDefinition, Recipe
+from .hints import nearest
+from .values import Argument, BadValueError
+
+_SHOWN = 2000  # characters of a failed command's output in the message
+
+
+class CliTool:
+    """A tool that runs a command on the host.
+
+    The command gets the host's environment with the definition's ``env`` added, an empty standard input, and
+    ``cwd`` as its working directory (None: the host's own at the time of the call). A program written with a
+    slash is found relative to the folder of its definition.
+    """
+
+    def __init__(self, definition: CliDefinition, runner: ProcessRunner, *, cwd: Path | None = None) -> None:
+        self.definition = definition
+        self._runner = runner
+        self._cwd = cwd
+        self._info = _describe(definition)
+        self._recipes = {recipe.name: recipe for recipe in definition.recipes}
+
+    @property
+    def info(self) -> ToolInfo:
+        """Name, description, and the signatures of the raw call and of each recipe."""
+        return self._info
+
+    async def call(self, recipe: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+        """The command's standard output as text (UTF-8, undecodable bytes replaced).
+
+        Raises:
+            ToolNotFoundError: no such recipe.
+            ToolArgumentError: the arguments do not fit; nothing was run.
+            ToolCommandError: the command ended with a non-zero exit code.
+            ToolTimeoutError, ToolOutputError: it went past a limit, and was ended.
+            ToolError: it could not be started, or a variable of its ``env`` is not set.
+        """
+        argv = self.argv(recipe, args, kwargs)
+        definition = self.definition
+        env = {**os.environ, **self._env()}
+        cwd = str(self._cwd or Path.cwd())
+        try:
+            done = await self._runner.run(
+                argv,
+                env=env,
+                cwd=cwd,
+                stdin=None,
+                timeout=definition.timeout,
+                max_output=definition.max_output,
+            )
+        except TimeoutError:
+            raise ToolTimeoutError(
+                self._text(f"{argv[0]!r} was ended at its time limit of {definition.timeout:g} s"),
+                tool=definition.name,
+                timeout=definition.timeout,
+            ) from None
+        except OutputLimit:
+            raise ToolOutputError(
+                self._text(
+                    f"{argv[0]!r} was ended: it wrote more than max_output, {definition.max_output} bytes"
+                ),
+                tool=definition.name,
+                limit=definition.max_output,
+            ) from None
+        except ProcessError as error:
+            raise ToolError(self._text(error.message), tool=definition.name) from None
+        except OSError as error:
+            self._not_started(error, argv[0], env, cwd)
+        if done.exit_code != 0:
+            raise self._failed(argv[0], done)
+        return done.stdout.decode("utf-8", "replace")
+
+    def argv(self, recipe: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
+        """The argument vector of a call. Raises as ``call`` does, before anything runs."""
+        self._info.callable(recipe)
+        definition = self.definition
+        chosen = self._recipes.get(recipe or "")
+        call = _Call(definition, chosen)
+        values = call.values(args, kwargs)
+        options = [
+            word
+            for option in definition.options
+            if option.python_name in values
+            for word in option.option(values[option.python_name])
+        ]
+        places = [
+            word
+            for place in definition.positional
+            if place.python_name in values
+            for word in place.texts(values[place.python_name])
+        ]
+        dashed = next((word for word in places if word.startswith("-")), None)
+        if dashed is not None and not definition.end_of_options:
+            raise call.error(
+                f"{dashed!r} begins with '-', and {definition.command[0]!r} would read it as an option"
+            )
+        end = ["--"] if dashed is not None else []
+        return [self._program(), *definition.command[1:], *options, *end, *places]
+
+    def _program(self) -> str:
+        program = self.definition.command[0]
+        if "/" not in program:
+            return program
+        return str(self.definition.path.parent.absolute() / Path(program).expanduser())
+
+    def _env(self) -> dict[str, str]:
+        for key, text in self.definition.env.items():
+            for name in VARIABLE.findall(text):
+                if name not in os.environ:
+                    problem = f"the environment variable {name} is not set on the host; env.{key} needs it"
+                    raise ToolError(self._text(problem), tool=self.definition.name)
+        return {
+            key: VARIABLE.sub(lambda found: os.environ[found[1]], text)
+            for key, text in self.definition.env.items()
+        }
+
+    def _text(self, problem: str) -> str:
+        return f"tools.{self.definition.name}: {problem}"
+
+    def _failed(self, program: str, done: Completed) -> ToolCommandError:
+        stdout, stderr = (text.decode("utf-8", "replace") for text in (done.stdout, done.stderr))
+        ended = (
+            f"was ended by {_signal(-done.exit_code)}"
+            if done.exit_code < 0
+            else f"failed with exit code {done.exit_code}"
+        )
+        shown = stderr.strip() or stdout.strip()
+        if len(shown) > _SHOWN:
+            shown = f"... {shown[-_SHOWN:]}"
+        return ToolCommandError(
+            self._text(f"{program!r} {ended}" + (f": {shown}" if shown else "")),
+            tool=self.definition.name,
+            exit_code=done.exit_code,
+            stdout=stdout,
+            stderr=stderr,
+        )
+
+    def _not_started(self, error: OSError, program: str, env: Mapping[str, str], cwd: str) -> NoReturn:
+        name = self.definition.name
+        if not Path(cwd).is_dir():
+            problem = f"the working directory {cwd} is not there"
+        elif isinstance(error, FileNotFoundError):
+            where = (
+                "there is no such file"
+                if "/" in program
+                else f"looked in PATH: {env.get('PATH', os.defpath)}"
+            )
+            problem = f"the command {program!r} is not found; {where}"
+        else:
+            problem = f"the command {program!r} cannot be started: {error.strerror or error}"
+        raise ToolError(self._text(problem), tool=name) from None
+
+
+class _Call:
+    """The arguments of one call, bound to the schema as the raw call or the recipe lays it out."""
+
+    def __init__(self, definition: CliDefinition, recipe: Recipe | None) -> None:
+        self._tool = definition.name
+        self._label = f"tools.{definition.name}" + (f".{recipe.name}" if recipe else "")
+        self._all = {
+            argument.python_name: argument for argument in (*definition.positional, *definition.options)
+        }
+        self._optional_places = [place.python_name for place in definition.positional if not place.required]
+        if recipe is None:
+            self._names = list(self._all)
+            self._order = [place.python_name for place in definition.positional]
+            own: dict[str, Any] = {}
+        else:
+            self._names = self._order = list(recipe.params)
+            own = {**recipe.preset, **{name: default for name, (default, _) in recipe.params.items()}}
+        defaults = {name: argument.default for name, argument in self._all.items()}
+        defaults |= {name: value for name, value in own.items() if value is not None}
+        self._defaults = {name: value for name, value in defaults.items() if value is not None}
+
+    def error(self, problem: str) -> ToolArgumentError:
+        return ToolArgumentError(f"{self._label}: {problem}", tool=self._tool)
+
+    def values(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The checked value of every argument that the command gets."""
+        given = self._bind(args, kwargs)
+        for name, value in given.items():
+            try:
+                given[name] = self._all[name].check(value)
+            except BadValueError as error:
+                raise self.error(f"{name!r} {error}") from None
+        values = {**self._defaults, **given}
+        missing = [name for name, argument in self._all.items() if argument.required and name not in values]
+        if missing:
+            raise self.error(f"missing {', '.join(map(repr, missing))}; it takes: {self._takes()}")
+        absent = None
+        for name in self._optional_places:
+            if name not in values:
+                absent = absent or name
+            elif absent is not None:
+                raise self.error(
+                    f"{name!r} needs {absent!r} as well, which comes before it on the command line"
+                )
+        return values
+
+    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        if len(args) > len(self._order):
+            order = f" ({', '.join(self._order)})" if self._order else ""
+            raise self.error(f"at most {len(self._order)} arguments without a name{order}, {len(args)} given")
+        bound = dict(zip(self._order, args, strict=False))
+        words = {word: name for name in self._names for word in (self._all[name].name, name)}
+        for word, value in kwargs.items():
+            if word not in words:
+                hint = nearest(word, self._names) or "; it takes none"
+                raise self.error(f"no argument {word!r}{hint}")
+            if words[word] in bound:
+                raise self.error(f"{words[word]!r} is given twice")
+            bound[words[word]] = value
+        return {name: value for name, value in bound.items() if value is not None}
+
+    def _takes(self) -> str:
+        return ", ".join(self._names) or "nothing"
+
+
+def _describe(definition: CliDefinition) -> ToolInfo:
+    everything: dict[str, Argument] = {
+        argument.python_name: argument for argument in (*definition.positional, *definition.options)
+    }
+    places = tuple(argument.parameter(positional=True) for argument in definition.positional)
+    options = tuple(argument.parameter(positional=False) for argument in definition.options)
+    raw = CallableInfo("", definition.description, places + options)
+    recipes = tuple(
+        CallableInfo(
+            recipe.name,
+            recipe.description,
+            tuple(
+                everything[name].parameter(positional=True, default=default, description=description)
+                for name, (default, description) in recipe.params.items()
+            ),
+        )
+        for recipe in definition.recipes
+    )
+    return ToolInfo(definition.name, definition.description, definition.tags, "cli", (raw, *recipes))
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
