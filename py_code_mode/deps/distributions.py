@@ -1,0 +1,84 @@
+"""What is installed in a site-packages directory, read from its metadata without starting its Python."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+
+def installed_versions(site_packages: Path) -> dict[str, str]:
+    """The versions of the distributions in ``site_packages``, by canonical name (PEP 503)."""
+    return {name: version for name, version, _ in _distributions(site_packages)}
+
+
+def pins(site_packages: Path) -> list[str]:
+    """Requirements that install again exactly what is in ``site_packages``, sorted by name."""
+    found = [_pin(name, version, directory) for name, version, directory in _distributions(site_packages)]
+    return sorted(found)
+
+
+def requirement_closure(site_packages: Path, roots: Iterable[str]) -> set[str]:
+    """Canonical names of the installed distributions that ``roots`` need to work, themselves included."""
+    directories = {name: directory for name, _, directory in _distributions(site_packages)}
+    environment = {"extra": "", **_python_markers(site_packages)}
+    found: set[str] = set()
+    waiting = [str(canonicalize_name(root)) for root in roots]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in directories:
+            continue
+        found.add(name)
+        waiting.extend(
+            str(canonicalize_name(requirement.name))
+            for requirement in _requires(directories[name])
+            if requirement.marker is None or requirement.marker.evaluate(environment)
+        )
+    return found
+
+
+def _distributions(site_packages: Path) -> Iterator[tuple[str, str, Path]]:
+    if not site_packages.is_dir():
+        return
+    for directory in site_packages.glob("*.dist-info"):
+        # A wheel's escaping leaves no dash in either part (PEP 427).
+        name, dash, version = directory.name.removesuffix(".dist-info").rpartition("-")
+        # A directory without METADATA is what an interrupted install or removal left.
+        if dash and (directory / "METADATA").is_file():
+            yield str(canonicalize_name(name)), version, directory
+
+
+def _pin(name: str, version: str, directory: Path) -> str:
+    try:
+        # PEP 610: the file is there for what did not come from an index.
+        origin: Any = json.loads((directory / "direct_url.json").read_text("utf-8"))
+        url = str(origin["url"])
+        if vcs := origin.get("vcs_info"):
+            url = f"{vcs['vcs']}+{url}@{vcs['commit_id']}"
+        if folder := origin.get("subdirectory"):
+            url += f"#subdirectory={folder}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return f"{name}=={version}"
+    return f"{name} @ {url}"
+
+
+def _requires(directory: Path) -> Iterator[Requirement]:
+    headers = HeaderParser().parsestr((directory / "METADATA").read_text("utf-8", errors="replace"))
+    for text in headers.get_all("Requires-Dist") or ():
+        try:
+            yield Requirement(text)
+        except InvalidRequirement:
+            continue
+
+
+def _python_markers(site_packages: Path) -> dict[str, str]:
+    # lib/python3.12/site-packages: markers are about that Python, not about the host's.
+    if match := re.fullmatch(r"python(\d+\.\d+)", site_packages.parent.name):
+        return {"python_version": match[1], "python_full_version": f"{match[1]}.0"}
+    return {}

@@ -1,0 +1,163 @@
+"""The ``Installer`` that uv does the work of: into a workspace's virtualenv, or into a directory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from py_code_mode.errors import InstallError, VenvError
+
+from .distributions import installed_versions, pins, requirement_closure
+from .installer import InstallReport, UninstallReport
+from .locks import held, in_thread
+from .uvtool import UV_TIMEOUT, Completed, run_uv
+
+IPYKERNEL = "ipykernel>=7.4,<8"
+"""The kernel that every virtualenv gets: 7.0 to 7.3 can wedge the shell channel (ipykernel #1529)."""
+
+RECORD_NAME = "py-code-mode-installed.txt"
+"""In a virtualenv: pins of what is installed, written after each change, for when site-packages is lost."""
+
+LOCK_NAME = "py-code-mode-install.lock"
+
+_KERNEL_ROOT = "ipykernel"
+_RESERVED = "kernel-bootstrap"
+
+
+class UvInstaller:
+    """An ``Installer`` for the virtualenv whose interpreter is ``python``, or for a directory.
+
+    Installs and uninstalls hold a lock between processes. What the kernel is made of can neither be
+    uninstalled nor replaced by a version that the kernel does not run with.
+    """
+
+    def __init__(self, python: Path, site_packages: Path) -> None:
+        self._where: list[str | Path] = ["--python", python]
+        self._site_packages = site_packages
+        self._home = python.parent.parent
+        self._kept: tuple[str, ...] = (IPYKERNEL,)
+
+    @classmethod
+    def for_target(cls, python: Path, directory: Path) -> UvInstaller:
+        """An installer into ``directory`` (made when it is missing), for code that ``python`` runs.
+
+        The environment of ``python`` itself is never changed.
+        """
+        self = cls(python, directory)
+        self._where = ["--python", python, "--target", directory]
+        self._home = directory
+        self._kept = ()
+        return self
+
+    async def installed(self) -> dict[str, str]:
+        """See ``Installer.installed``."""
+        return await in_thread(installed_versions, self._site_packages)
+
+    async def install(self, requirements: Sequence[str]) -> InstallReport:
+        """See ``Installer.install``."""
+        report = InstallReport()
+        wanted: list[str] = []
+        for text in dict.fromkeys(requirements):
+            if refusal := _refusal(text):
+                report.failed[text] = refusal
+            else:
+                wanted.append(text)
+        if wanted:
+            async with self._changing():
+                await self._install(wanted, report)
+        return report
+
+    async def uninstall(self, names: Sequence[str]) -> UninstallReport:
+        """See ``Installer.uninstall``."""
+        report = UninstallReport()
+        async with self._changing():
+            await self._uninstall(list(dict.fromkeys(names)), report)
+        return report
+
+    async def _install(self, wanted: list[str], report: InstallReport) -> None:
+        done = await self._pip_install(wanted, offline=False)
+        if offline := done.network_failed:
+            # uv asks the index even for what its cache has; without a network the cache may still do.
+            done = await self._pip_install(wanted, offline=True)
+        if done.ok:
+            report.installed.extend(wanted)
+        elif len(wanted) == 1:
+            report.failed[wanted[0]] = _reason(done, offline)
+        else:
+            await self._install_one_by_one(wanted, report, offline)
+
+    async def _install_one_by_one(self, wanted: list[str], report: InstallReport, offline: bool) -> None:
+        for text in wanted:
+            # With the accepted ones, not quite alone: else the second of a conflicting pair breaks the first.
+            done = await self._pip_install([*report.installed, text], offline=offline)
+            if done.ok:
+                report.installed.append(text)
+            else:
+                report.failed[text] = _reason(done, offline)
+
+    async def _pip_install(self, packages: list[str], *, offline: bool) -> Completed:
+        flags = ["--offline"] if offline else []
+        return await run_uv(["pip", "install", *flags, *self._where], [*self._kept, *packages])
+
+    async def _uninstall(self, names: list[str], report: UninstallReport) -> None:
+        there = await in_thread(installed_versions, self._site_packages)
+        needed = await in_thread(
+            requirement_closure, self._site_packages, [_KERNEL_ROOT] if self._kept else []
+        )
+        removable: list[str] = []
+        for name in names:
+            canonical = str(canonicalize_name(name))
+            if canonical not in there:
+                report.not_found.append(name)
+            elif canonical in needed:
+                report.failed[name] = f"the kernel itself needs {canonical}, it cannot be uninstalled"
+            else:
+                removable.append(name)
+        if not removable:
+            return
+        done = await run_uv(
+            ["pip", "uninstall", *self._where], [str(canonicalize_name(n)) for n in removable]
+        )
+        if done.ok:
+            report.removed.extend(removable)
+        else:
+            report.failed.update(dict.fromkeys(removable, done.reason()))
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        try:
+            self._home.mkdir(parents=True, exist_ok=True)
+            async with held(self._home / LOCK_NAME, timeout=UV_TIMEOUT):
+                yield
+                if self._kept:
+                    await in_thread(write_record, self._home, self._site_packages)
+        except VenvError as error:
+            raise InstallError(error.message) from error
+        except OSError as error:
+            raise InstallError(f"packages cannot be changed in {self._home}: {error}") from error
+
+
+def write_record(home: Path, site_packages: Path) -> None:
+    """Write the pins of what is in ``site_packages`` beside it. Raises OSError."""
+    temporary = home / f"{RECORD_NAME}.new"
+    temporary.write_text("".join(f"{pin}\n" for pin in pins(site_packages)), "utf-8")
+    temporary.replace(home / RECORD_NAME)
+
+
+def _refusal(text: str) -> str | None:
+    try:
+        name = Requirement(text).name
+    except InvalidRequirement as error:
+        return f"not a PEP 508 requirement: {str(error).splitlines()[0]}"
+    if canonicalize_name(name) == _RESERVED:
+        return "the name kernel_bootstrap belongs to py-code-mode's part of the kernel"
+    return None
+
+
+def _reason(done: Completed, offline: bool) -> str:
+    prefix = "the network cannot be reached, and uv's cache does not do: " if offline else ""
+    return prefix + done.reason()

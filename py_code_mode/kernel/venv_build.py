@@ -1,0 +1,154 @@
+"""Making one virtualenv: uv makes it, the kernel goes in, and what an earlier one held comes back."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import kernel_bootstrap
+from py_code_mode.deps.distributions import installed_versions, pins
+from py_code_mode.deps.locks import in_thread
+from py_code_mode.deps.uv import IPYKERNEL, RECORD_NAME, UvInstaller
+from py_code_mode.deps.uvtool import Completed, run_process, run_uv
+from py_code_mode.errors import InstallError, VenvError
+
+from .interpreters import Interpreter
+from .venv_layout import (
+    Marker,
+    bootstrap_hash,
+    bootstrap_sources,
+    content_key,
+    environments,
+    site_packages,
+    sources_hash,
+)
+
+PROBE_TIMEOUT = 60.0
+"""Seconds for importing the kernel: a cold start can exceed 10 s under load (ipybox #55)."""
+
+_DISK_TROUBLE = ("No space left", "Read-only file system", "Permission denied", "quota exceeded", "cache at")
+
+
+async def build(
+    directory: Path,
+    *,
+    interpreter: Interpreter,
+    identity: str,
+    packages: list[str],
+    progress: Callable[[str], None],
+) -> Marker:
+    """Make a virtualenv in ``directory``, which does not exist yet, and write its marker.
+
+    ``packages`` are installed again as well as can be: one that fails is told to ``progress``. Raises
+    VenvError; then ``directory`` may be there in part.
+    """
+    minor = ".".join(interpreter.version.split(".")[:2])
+    progress(f"Creating a virtualenv with Python {minor} (first time only)...")
+    # Relocatable: the scripts in bin find their Python beside them, so that it can be made aside and renamed.
+    # Made in its final place, one whose maker was killed would be in the way of the next maker, with an
+    # orphaned uv perhaps still writing into it.
+    flags: list[str | Path] = [
+        "--no-project",
+        "--relocatable",
+        "--no-python-downloads",
+        "--python",
+        interpreter.path,
+    ]
+    _check(await run_uv(["venv", *flags], [directory]), directory)
+    progress("Installing ipykernel...")
+    await _install_kernel(directory)
+    packages_here = site_packages(directory, interpreter.version)
+    await in_thread(_copy_bootstrap, packages_here)
+    if packages:
+        await _install_again(directory, packages_here, packages, progress)
+    marker = Marker(
+        key=content_key(identity, interpreter.path, interpreter.version),
+        identity=identity,
+        python_version=interpreter.version,
+        interpreter=str(interpreter.path),
+        created=time.time(),
+    )
+    await in_thread(marker.write, directory)
+    return marker
+
+
+async def kernel_imports(directory: Path, python_version: str) -> bool:
+    """Whether the kernel really can be imported in ``directory``, and is the one that belongs there."""
+    packages = site_packages(directory, python_version) / "kernel_bootstrap"
+    try:
+        if await in_thread(_copied_hash, packages) != bootstrap_hash():
+            return False
+        code = "import ipykernel.kernelapp, ipykernel.ipkernel, kernel_bootstrap"
+        done = await run_process([directory / "bin" / "python", "-I", "-c", code], timeout=PROBE_TIMEOUT)
+    except (OSError, TimeoutError):
+        return False
+    return done.ok
+
+
+def packages_to_restore(folder: Path, place: Path) -> list[str]:
+    """Pins of what the predecessor of ``place`` held: what lies there, else its like that was used last."""
+    minor = place.name.partition("-")[0]
+    others = [path for path in environments(folder) if path.name.partition("-")[0] == minor and path != place]
+    others.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+    for directory in [place, *others]:
+        if found := pins(site_packages(directory, minor.removeprefix("py"))):
+            return found
+        try:
+            return (directory / RECORD_NAME).read_text("utf-8").splitlines()
+        except OSError:
+            continue
+    return []
+
+
+async def _install_kernel(directory: Path) -> None:
+    # --compile-bytecode would cost 1.5 s here and save 0.3 s at the first start only: Python keeps what it
+    # compiled, and only a tenth of these files is ever imported by a kernel.
+    args: list[str | Path] = ["pip", "install", "--python", directory / "bin" / "python"]
+    # uv's cache first: when it does, no network is asked; when it does not, that shows at once.
+    done = await run_uv([*args, "--offline"], [IPYKERNEL])
+    if not done.ok:
+        done = await run_uv(args, [IPYKERNEL])
+    _check(done, directory)
+
+
+def _copy_bootstrap(packages: Path) -> None:
+    base = Path(kernel_bootstrap.__file__).parent
+    for source in bootstrap_sources():
+        target = packages / "kernel_bootstrap" / source.relative_to(base)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+
+
+def _copied_hash(package: Path) -> str:
+    base = Path(kernel_bootstrap.__file__).parent
+    return sources_hash([package / source.relative_to(base) for source in bootstrap_sources()], package)
+
+
+async def _install_again(
+    directory: Path, packages_here: Path, packages: list[str], progress: Callable[[str], None]
+) -> None:
+    fresh = await in_thread(installed_versions, packages_here)
+    wanted = [pin for pin in packages if pin.partition("==")[0].partition(" @")[0] not in fresh]
+    if not wanted:
+        return
+    progress(f"Installing again what was there ({len(wanted)} packages)...")
+    try:
+        report = await UvInstaller(directory / "bin" / "python", packages_here).install(wanted)
+    except InstallError as error:
+        progress(f"What was there could not be installed again: {error.message}")
+        return
+    for pin, reason in report.failed.items():
+        progress(f"{pin} could not be installed again: {reason}")
+
+
+def _check(done: Completed, directory: Path) -> None:
+    if done.ok:
+        return
+    message = f"the virtualenv in {directory.parent} could not be made: {done.reason()}"
+    if done.network_failed:
+        message += ". The first virtualenv needs the network, or an index that uv is told of (UV_INDEX_URL)"
+    elif any(text in done.stderr for text in _DISK_TROUBLE):
+        message += ". Another place can be chosen with PY_CODE_MODE_CACHE, uv's own cache with UV_CACHE_DIR"
+    raise VenvError(message)
