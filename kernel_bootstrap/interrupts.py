@@ -1,0 +1,132 @@
+"""Interrupts that hit the cell they were meant for, and nothing else.
+
+ipykernel ignores a SIGINT that comes a millisecond before or after the user's code, and raises
+KeyboardInterrupt in its own machinery when it comes at its edges. Here a cell has a *window*, open only
+while the user's code runs. An interrupt names its cell: it is kept while the cell has not begun, delivered
+while the window is open, and dropped when the cell is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import CodeType, FrameType
+from typing import Any
+
+_INTERRUPTED = compile("raise KeyboardInterrupt", "<interrupt>", "exec")
+
+
+class Interrupts:
+    """Which cell is running on the main thread, and which are to be interrupted."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, namespace: dict[str, Any]) -> None:
+        self._loop = loop
+        self._namespace = namespace
+        self._main = threading.main_thread().ident or 0
+        self._lock = threading.Lock()
+        self._wanted: deque[str] = deque(maxlen=64)
+        self._cell: str | None = None
+        self._open = False
+        self._task: asyncio.Task[Any] | None = None
+        self._pending = False
+        self.hits = 0
+
+    def install(self) -> None:
+        """Make this the handler of SIGINT, whatever code has put there."""
+        signal.signal(signal.SIGINT, self.on_sigint)
+
+    @property
+    def cell(self) -> str | None:
+        """The msg_id of the cell that is running, or None."""
+        return self._cell
+
+    @property
+    def task(self) -> asyncio.Task[Any] | None:
+        """The task of the cell that is running, where that can wait in the event loop."""
+        return self._task
+
+    def frame(self) -> FrameType | None:
+        """The frame that the main thread is in."""
+        return sys._current_frames().get(self._main)
+
+    def begin(self, cell: str) -> None:
+        """The request of ``cell`` has arrived on the main thread."""
+        with self._lock:
+            self._cell = cell
+            self._pending = cell in self._wanted
+            self.hits = int(self._pending)
+
+    def end(self) -> None:
+        """The cell is over; its reply comes next."""
+        with self._lock:
+            self._cell = None
+            self._pending = False
+
+    def request(self, cell: str | None) -> None:
+        """Interrupt ``cell`` (None: whichever is running), now or when it begins; called on the control thread."""
+        with self._lock:
+            if cell is not None and cell != self._cell:
+                self._wanted.append(cell)
+                return
+            running = self._cell is not None
+        if running:
+            signal.pthread_kill(self._main, signal.SIGINT)
+
+    @contextmanager
+    def window(self, code: CodeType | None = None, *, parks: bool = False) -> Iterator[CodeType | None]:
+        """Interrupts are let through inside. Gives the code to run: an interrupt that came earlier replaces it.
+
+        ``parks`` tells that the code may wait in the event loop with nothing of it on the stack.
+        """
+        self._task = asyncio.current_task() if parks else None
+        self._open = True
+        try:
+            if self._pending:
+                self._pending = False
+                yield _INTERRUPTED
+            else:
+                yield code
+        finally:
+            self._open = False
+            self._task = None
+
+    def on_sigint(self, signum: int, frame: FrameType | None) -> None:
+        """The handler of SIGINT; runs on the main thread between two byte codes."""
+        if self._cell is None:
+            return
+        self.hits += 1
+        if not self._open:
+            self._pending = True
+            return
+        if self._task is None or self._runs_user_code(frame):
+            raise KeyboardInterrupt
+        # Parked in the event loop: raising there would end the kernel's loop, and SIGINT alone does not wake it.
+        self._loop.call_soon_threadsafe(self._task.cancel)
+
+    def _runs_user_code(self, frame: FrameType | None) -> bool:
+        """Whether code of the user is on the stack above the kernel's own event loop."""
+        own = False
+        found = False
+        while frame is not None:
+            if frame.f_code.co_name == "_run_once":
+                # What was seen so far ran from a loop; only the outermost loop is the kernel's.
+                found, own = found or own, False
+            elif frame.f_globals is self._namespace or "__code_mode_await__" in frame.f_globals:
+                own = True
+            elif self.hits > 2 and not _is_machinery(frame):
+                own = True
+            frame = frame.f_back
+        return found
+
+
+_MACHINERY = ("asyncio", "selectors", "tornado", "zmq", "ipykernel", "IPython", "kernel_bootstrap", "runpy", "threading")
+
+
+def _is_machinery(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] in _MACHINERY or module in ("__main__", "contextlib", "traitlets")

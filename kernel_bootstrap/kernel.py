@@ -1,0 +1,265 @@
+"""The kernel of a session: ipykernel's, with the namespaces, whole values and exact interrupts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.iostream import IOPubThread
+from ipykernel.kernelapp import IPKernelApp
+from IPython.core.error import StdinNotImplementedError
+from tornado.ioloop import IOLoop
+from traitlets import Type
+
+from . import codec, namespaces, tracebacks
+from .interrupts import Interrupts
+from .link import ZmqLink
+from .loops import PlainAwait
+from .repair import Repair
+from .shell import CellCompiler, CellShell
+from .streams import attribute_threads, flush_before_exit
+from .wire import PROTOCOL_VERSION
+
+EXTRA = "py_code_mode"
+"""The key of our additions: in the metadata of an execute_request, and in the content of its reply."""
+
+VALUE_MESSAGE = "py_code_mode_value"
+"""The iopub message that carries a value with binary buffers; sent before the idle of its cell."""
+
+
+class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
+    """One kernel; made and started by ``CodeModeApp``."""
+
+    implementation = "py-code-mode"
+    shell_class = Type(CellShell)
+    compiler_class = Type(CellCompiler)
+    # ipykernel waits this long after each cell "to help output synchronisation"; our io thread keeps the order.
+    _execute_sleep = 0.0
+
+    def prepare(self, link: dict[str, Any], loop: asyncio.AbstractEventLoop) -> None:
+        """Open the link, put the namespaces in, and remember what a sound kernel looks like."""
+        self.link = ZmqLink(link["endpoint"], link["key"], self.current_cell)
+        names = namespaces.build(self.link)
+        self.interrupts = Interrupts(loop, self.shell.user_ns)
+        self.shell.interrupts = self.interrupts
+        self.shell.ast_transformers.append(PlainAwait())
+        self.shell.push(names, interactive=False)
+        self.shell.user_ns_hidden.update(names)
+        attribute_threads(self._capture_cell, self._enter_cell, self._leave_cell)
+        flush_before_exit(self._flush_before_exit)
+        self._repair = Repair(loop, self.shell, names)
+        self._request: dict[str, Any] = {}
+        self.stopping = False
+        self.interrupts.install()
+        self.link.request("hello", protocol=PROTOCOL_VERSION, python=sys.version.split()[0], pid=os.getpid())
+
+    def do_shutdown(self, restart: bool) -> dict[str, Any]:
+        self.stopping = True
+        return dict(super().do_shutdown(restart))
+
+    # -- cells ------------------------------------------------------------------------------------------
+
+    def current_cell(self) -> str:
+        """The msg_id of the request that the calling thread or task works for, or ""."""
+        return str(self.get_parent("shell").get("header", {}).get("msg_id", ""))
+
+    async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        self._repair.before_cell()
+        self._request = parent
+        sys.stdout.begin_cell(parent["header"])
+        sys.stderr.begin_cell(parent["header"])
+        self.interrupts.begin(parent["header"]["msg_id"])
+        try:
+            await super().execute_request(stream, ident, parent)
+        finally:
+            self.interrupts.end()
+
+    async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        self.shell.plain_traceback = ""
+        self.shell.error = None
+        started = time.perf_counter()
+        try:
+            reply: dict[str, Any] = await super().do_execute(code, silent, *args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - a request without a reply would hang its client
+            reply = self._error_reply(error)
+        elapsed = time.perf_counter() - started
+        asked = self._request.get("metadata", {}).get(EXTRA)
+        if isinstance(asked, dict):
+            reply[EXTRA] = json.dumps(self._extra(reply, asked, elapsed))
+        return reply
+
+    def _error_reply(self, error: BaseException) -> dict[str, Any]:
+        self.shell.error = error
+        self.shell.plain_traceback = tracebacks.plain(error, error.__traceback__)
+        return {
+            "status": "error",
+            "ename": type(error).__name__,
+            "evalue": tracebacks.message(error),
+            "traceback": self.shell.plain_traceback.splitlines(),
+            "execution_count": self.shell.execution_count - 1,
+            "user_expressions": {},
+            "payload": [],
+        }
+
+    def _extra(self, reply: dict[str, Any], asked: dict[str, Any], elapsed: float) -> dict[str, Any]:
+        """What a Session wants to know beyond the protocol's reply."""
+        extra: dict[str, Any] = {"seconds": elapsed}
+        if reply["status"] == "ok":
+            try:
+                with self.interrupts.window() as interrupted:
+                    if interrupted:
+                        raise KeyboardInterrupt
+                    extra["value"] = self._encode(asked)
+            except BaseException as error:  # noqa: BLE001 - a __repr__ can raise anything
+                reply |= self._error_reply(error)
+        if reply["status"] == "error":
+            error = self.shell.error
+            name = type(error).__name__ if error is not None else reply["ename"]
+            text = tracebacks.message(error) if error is not None else reply["evalue"]
+            extra["error"] = {"name": name, "message": text, "traceback": self.shell.plain_traceback}
+        return extra
+
+    def _encode(self, asked: dict[str, Any]) -> dict[str, Any]:
+        executed = self.shell.last_execution_result
+        value = executed.result if executed is not None else None
+        limit, accepts = asked.get("limit"), asked.get("accepts", ())
+        encoded = codec.encode(value, limit=limit, accepts=frozenset(accepts))
+        if encoded.buffers:
+            self.session.send(
+                self.iopub_socket,
+                VALUE_MESSAGE,
+                {},
+                parent=self._request,
+                ident=self._topic(VALUE_MESSAGE),
+                buffers=encoded.buffers,
+            )
+        return {
+            "tree": encoded.tree,
+            "buffers": len(encoded.buffers),
+            "is_repr": encoded.is_repr,
+            "truncated": encoded.truncated,
+        }
+
+    def raw_input(self, prompt: str = "") -> str:
+        if not self._allow_stdin:
+            raise StdinNotImplementedError("input() has nobody to ask in a session: put the value into the code")
+        return str(super().raw_input(prompt))
+
+    def getpass(self, *args: Any, **kwargs: Any) -> str:
+        if not self._allow_stdin:
+            raise StdinNotImplementedError("getpass() has nobody to ask in a session: put the value into the code")
+        return str(super().getpass(*args, **kwargs))
+
+    # -- interrupts -------------------------------------------------------------------------------------
+
+    def pre_handler_hook(self) -> None:
+        self.interrupts.install()
+
+    def post_handler_hook(self) -> None:
+        self.interrupts.install()
+
+    @contextlib.contextmanager
+    def _cancel_on_sigint(self, future: Any) -> Any:
+        yield  # Interrupts does that
+
+    async def interrupt_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Interrupt the cell that ``content["msg_id"]`` names, or whichever is running; tell where it stood."""
+        cell = parent["content"].get("msg_id")
+        content: dict[str, Any] = {"status": "ok"}
+        if cell is not None and cell == self.interrupts.cell:
+            content["stack"] = tracebacks.stack(self.interrupts.frame(), self.interrupts.task)
+        self.interrupts.request(cell)
+        self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
+
+    async def usage_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        if parent["content"].get(EXTRA):
+            content = {"status": "ok", "running": self.interrupts.cell}
+            self.session.send(stream, "usage_reply", content, parent, ident=ident)
+        else:
+            await super().usage_request(stream, ident, parent)
+
+    # -- whose output -----------------------------------------------------------------------------------
+
+    def _capture_cell(self) -> Any:
+        return self.get_parent("shell")
+
+    def _enter_cell(self, parent: Any) -> Any:
+        return self._shell_parent.set(parent), self.shell.set_thread_parent(parent)
+
+    def _leave_cell(self, tokens: Any) -> None:
+        own, others = tokens
+        self.shell.reset_thread_parent(others)
+        self._shell_parent.reset(own)
+
+    def _flush_before_exit(self) -> None:
+        stdout, stderr = self._repair.streams
+        stdout.flush()
+        stderr.flush()
+        # Sent is not delivered: the tracker is done when the bytes of this last message have left the process.
+        socket = self.iopub_thread.socket
+        trackers: list[Any] = []
+        message = self.session.msg("status", {"execution_state": "terminating"}, parent=self.get_parent("shell"))
+        frames = self.session.serialize(message, ident=self._topic("status"))
+        self.iopub_thread.schedule(lambda: trackers.append(socket.send_multipart(frames, copy=False, track=True)))
+        stdout.flush_and_wait(1.0)
+        if trackers:
+            with contextlib.suppress(zmq.NotDone):
+                trackers[0].wait(1.0)
+
+
+class CodeModeApp(IPKernelApp):  # type: ignore[misc]
+    """Starts a kernel from its connection file; ``link.json`` lies beside it."""
+
+    kernel_class = Type(CodeModeKernel)
+    outstream_class = "kernel_bootstrap.streams.CellStream"
+
+    def initialize(self, argv: Any = None) -> None:
+        super().initialize(argv)
+        self.session.pack = robust_packer(self.session.pack)
+        with open(os.path.join(os.path.dirname(self.abs_connection_file), "link.json"), encoding="utf-8") as file:
+            link = json.load(file)
+        self.kernel.prepare(link, asyncio.get_event_loop_policy().get_event_loop())
+
+    def init_iopub(self, context: zmq.Context[Any]) -> None:
+        # No high-water mark: libzmq would drop messages silently, a cell's idle among them. No pipe for forked
+        # children either: they write to the pipe of their cell.
+        context.setsockopt(zmq.SNDHWM, 0)
+        self.iopub_socket = context.socket(zmq.XPUB)
+        self.iopub_socket.linger = 1000
+        self.iopub_port = self._bind_socket(self.iopub_socket, self.iopub_port)
+        self.configure_tornado_logger()
+        self.iopub_thread = IOPubThread(self.iopub_socket, pipe=False, session=self.session)
+        self.iopub_thread.start()
+        self.iopub_socket = self.iopub_thread.background_socket
+
+    def init_signal(self) -> None:
+        """Interrupts installs the handler."""
+
+    def start(self) -> None:
+        """Serve until a shutdown is asked for; a cell that stops the loop, or lets an interrupt or SystemExit
+        escape from a task, does not end it."""
+        self.kernel.start()
+        self.io_loop = IOLoop.current()
+        while not self.kernel.stopping:
+            with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                self.io_loop.start()
+
+
+def robust_packer(pack: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """``pack``, and JSON in ASCII for what it refuses: a lone surrogate in a message must not lose the message."""
+
+    def packed(content: Any) -> bytes:
+        try:
+            return pack(content)
+        except ValueError:
+            return json.dumps(content, default=str).encode("ascii")
+
+    return packed

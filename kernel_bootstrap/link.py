@@ -1,0 +1,203 @@
+"""The channel on which code in the kernel asks its host: tools, workflows, artifacts, dependencies.
+
+A request is sent on a DEALER socket to the ROUTER of the host and waits for the reply with its id (frames
+in ``wire``). Every thread has a socket of its own, and so has every event loop for ``request_async``:
+zmq sockets cannot be shared. A request that is left by an exception (KeyboardInterrupt may come at any
+byte) takes its socket with it, since half a message would spoil the next, and is cancelled on the host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import zmq
+
+from . import codec
+from .errors import LinkError
+from .wire import Buffer, Message, WireError, pack, unpack, unpack_error
+
+_POLL_MS = 1000
+"""How often a waiting request looks whether the link was closed, milliseconds."""
+
+
+class Link(Protocol):
+    """What the namespaces need of their host. ``params`` are values of ``codec``, and so is the answer."""
+
+    def request(self, method: str, **params: Any) -> Any:
+        """The answer to ``method``; called by code at cell top level, in threads and in coroutines."""
+
+    async def request_async(self, method: str, **params: Any) -> Any:
+        """The same without blocking the running loop; for ``call_async``."""
+
+    def release(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Free what ``loop`` used; called when a loop of a workflow ends."""
+
+
+class _Holder:
+    """Owns one socket, and closes it at once when its thread or loop goes away."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+
+    def close(self) -> None:
+        self.socket.close(linger=0)
+
+    __del__ = close
+
+
+class ZmqLink:
+    """The Link over ipc or tcp.
+
+    ``endpoint`` is the address of the host's ROUTER, ``key`` the kernel's secret, ``cell`` tells the msg_id of
+    the execute_request that the calling code belongs to ("" for none).
+    """
+
+    def __init__(self, endpoint: str, key: str, cell: Callable[[], str]) -> None:
+        self._endpoint = endpoint
+        self._key = key
+        self._cell = cell
+        self._ids = itertools.count(1)
+        self._closed = False
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        # In a forked child the parent's context and sockets are dead weight: closing them could hang.
+        self._pid = os.getpid()
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._local = threading.local()
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _LoopChannel]
+        self._loops = weakref.WeakKeyDictionary()
+
+    def request(self, method: str, **params: Any) -> Any:
+        message_id, frames = self._pack(method, params)
+        holder: _Holder | None = getattr(self._local, "holder", None)
+        try:
+            if holder is None:
+                # Inside the try: an interrupt between making and using it must not leave it half known.
+                holder = self._local.holder = _Holder(self._connect())
+            holder.socket.send_multipart(frames, copy=False)
+            return self._unwrap(self._receive(holder.socket, message_id))
+        except _Answered as answer:
+            raise answer.error from None
+        except BaseException:
+            self._local.holder = None
+            if holder is not None:
+                holder.close()
+            self._cancel(message_id)
+            raise
+
+    async def request_async(self, method: str, **params: Any) -> Any:
+        message_id, frames = self._pack(method, params)
+        loop = asyncio.get_running_loop()
+        channel = self._loops.get(loop)
+        if channel is None:
+            for old in [old for old in self._loops if old.is_closed()]:
+                self._loops.pop(old).close()
+            channel = self._loops[loop] = _LoopChannel(self._connect(), loop)
+        try:
+            return self._unwrap(await channel.ask(message_id, frames))
+        except _Answered as answer:
+            raise answer.error from None
+        except BaseException:
+            self._cancel(message_id)
+            raise
+
+    def release(self, loop: asyncio.AbstractEventLoop) -> None:
+        if channel := self._loops.pop(loop, None):
+            channel.close()
+
+    def close(self) -> None:
+        """End the link: requests that wait fail with LinkError within a second."""
+        self._closed = True
+
+    def _pack(self, method: str, params: dict[str, Any]) -> tuple[str, list[Buffer]]:
+        if self._closed:
+            raise LinkError("the link to the host is closed")
+        encoded = codec.encode(params)
+        message_id = f"{os.getpid()}-{next(self._ids)}"
+        message = Message("request", message_id, encoded.tree, encoded.buffers, method, self._cell(), self._key)
+        return message_id, pack(message)
+
+    def _connect(self) -> zmq.Socket[bytes]:
+        socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
+        socket.linger = 0
+        socket.sndhwm = socket.rcvhwm = 0
+        socket.connect(self._endpoint)
+        return socket
+
+    def _receive(self, socket: zmq.Socket[bytes], message_id: str) -> Message:
+        while True:
+            while not socket.poll(_POLL_MS):
+                if self._closed:
+                    raise LinkError("the link to the host is closed")
+            answer = _read(socket)
+            if answer.id == message_id:
+                return answer
+
+    def _unwrap(self, answer: Message) -> Any:
+        if answer.kind == "error":
+            raise _Answered(unpack_error(answer.body))
+        return codec.decode(answer.body, answer.buffers)
+
+    def _cancel(self, message_id: str) -> None:
+        socket = self._connect()
+        socket.send_multipart(pack(Message("cancel", message_id, key=self._key)))
+        socket.close(linger=1000)
+
+
+class _Answered(Exception):  # noqa: N818 - it never leaves this module
+    """Carries an error reply past the handlers for errors of the channel itself."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+class _LoopChannel:
+    """One DEALER on one event loop, with any number of requests under way."""
+
+    def __init__(self, socket: zmq.Socket[bytes], loop: asyncio.AbstractEventLoop) -> None:
+        self._holder = _Holder(socket)
+        self._waiting: dict[str, asyncio.Future[Message]] = {}
+        self._loop = weakref.ref(loop)
+        self._fd = int(socket.FD)
+        loop.add_reader(self._fd, self._on_readable)
+
+    async def ask(self, message_id: str, frames: Sequence[Buffer]) -> Message:
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._waiting[message_id] = answer
+        try:
+            self._holder.socket.send_multipart(frames, copy=False)
+            # zmq's descriptor is edge-triggered: sending may have consumed the edge of an answer.
+            asyncio.get_running_loop().call_soon(self._on_readable)
+            return await answer
+        finally:
+            del self._waiting[message_id]
+
+    def _on_readable(self) -> None:
+        socket = self._holder.socket
+        while not socket.closed and socket.events & zmq.POLLIN:
+            message = _read(socket)
+            answer = self._waiting.get(message.id)
+            if answer is not None and not answer.done():
+                answer.set_result(message)
+
+    def close(self) -> None:
+        loop = self._loop()
+        if loop is not None and not loop.is_closed():
+            loop.remove_reader(self._fd)
+        self._holder.close()
+
+
+def _read(socket: zmq.Socket[bytes]) -> Message:
+    frames = socket.recv_multipart(copy=False)
+    try:
+        return unpack([frame.buffer for frame in frames])
+    except WireError as error:
+        raise LinkError(f"the host sent something else than an answer: {error}") from None

@@ -1,0 +1,87 @@
+"""Calling coroutines from code that blocks, and awaiting values that are no awaitables.
+
+Models write ``tools.x.y()`` and ``await tools.x.y()`` with equal ease; both work, because ``await`` lets a plain
+value pass in every source that ``PlainAwait`` has rewritten.
+"""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+AWAIT_NAME = "__code_mode_await__"
+"""The name under which rewritten code finds ``awaitable``."""
+
+
+def run_sync(coroutine: Coroutine[Any, Any, T], release: Callable[[asyncio.AbstractEventLoop], None]) -> T:
+    """The result of ``coroutine``, run to its end on this thread, also inside a running event loop.
+
+    The loop that runs is set aside, a fresh one runs the coroutine, and the first is put back: so SIGINT still
+    reaches the code, which a helper thread would not allow. Tasks that the coroutine leaves are cancelled;
+    ``release`` is called with the fresh loop before it closes.
+    """
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        try:
+            _finish(loop)
+        finally:
+            release(loop)
+            loop.close()
+            asyncio._set_running_loop(outer)
+
+
+def _finish(loop: asyncio.AbstractEventLoop) -> None:
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    if left:
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+class _Passed:
+    """An awaitable that gives a plain value at once."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._value
+        yield  # makes this a generator function
+
+
+def awaitable(value: Any) -> Awaitable[Any]:
+    """``value`` itself where it can be awaited, else an awaitable that gives it."""
+    return value if inspect.isawaitable(value) else _Passed(value)
+
+
+class PlainAwait(ast.NodeTransformer):
+    """Makes every ``await x`` of a source accept a plain value."""
+
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        self.generic_visit(node)
+        call = ast.Call(ast.Name(AWAIT_NAME, ast.Load()), [node.value], [])
+        ast.copy_location(call, node.value)
+        ast.copy_location(call.func, node.value)
+        node.value = call
+        return node
+
+
+def explain_plain_result(error: BaseException) -> None:
+    """Add to the TypeError of ``asyncio.gather(tools.x.y())`` what to write instead."""
+    if isinstance(error, TypeError) and "a coroutine or an awaitable is required" in str(error):
+        error.add_note(
+            "Calls of tools and workflows return their result at once, so there is nothing to gather: "
+            "use asyncio.gather(tools.x.y.call_async(...), ...) to run them at the same time."
+        )

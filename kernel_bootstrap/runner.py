@@ -1,0 +1,81 @@
+"""Runs workflows where the code runs: source from the host, compiled and called here."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import types
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any
+
+from .errors import WorkflowInvalidError, WorkflowRecursionError
+from .link import Link
+from .loops import PlainAwait, run_sync
+
+MAX_DEPTH = 40
+"""How deep workflows may call each other. Each level takes some fifteen Python frames of the 1,000 there are."""
+
+_stack: ContextVar[tuple[str, ...]] = ContextVar("workflow_stack", default=())
+
+
+class _Loaded:
+    """A workflow that was compiled: its digest, and its ``run``."""
+
+    __slots__ = ("digest", "run")
+
+    def __init__(self, digest: str, run: Callable[..., Any]) -> None:
+        self.digest = digest
+        self.run = run
+
+
+class WorkflowRunner:
+    """Calls workflows by name. ``names`` are the globals that each finds (the four namespaces, the errors)."""
+
+    def __init__(self, link: Link, names: dict[str, Any]) -> None:
+        self._link = link
+        self._names = names
+        self._loaded: dict[str, _Loaded] = {}
+
+    def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a workflow, run to its end on this thread."""
+        return run_sync(self.call_async(name, args, kwargs), self._link.release)
+
+    async def call_async(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a workflow, run on the loop that is running."""
+        stack = (*_stack.get(), name)
+        if len(stack) > MAX_DEPTH:
+            chain = " → ".join(stack[-4:])
+            raise WorkflowRecursionError(
+                f"workflows call each other more than {MAX_DEPTH} deep (… → {chain}): let one of them end the recursion",
+                workflow=name,
+            )
+        run = self.load(name)
+        token = _stack.set(stack)
+        try:
+            return await run(*args, **kwargs)
+        finally:
+            _stack.reset(token)
+
+    def load(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
+        """The ``run`` of a workflow; compiled again only when its source has changed."""
+        known = self._loaded.get(name)
+        answer = self._link.request("workflows.code", name=name, known=known.digest if known else "")
+        if known is None or answer["digest"] != known.digest:
+            known = self._loaded[name] = _Loaded(answer["digest"], self._compile(name, answer))
+        return known.run
+
+    def _compile(self, name: str, answer: dict[str, Any]) -> Callable[..., Any]:
+        source, path = answer["source"], answer["path"]
+        tree = PlainAwait().visit(ast.parse(source, filename=path))
+        code = compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+        # So that a traceback can show the lines; None as the time keeps linecache from looking for a file.
+        linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
+        module = types.ModuleType(f"workflows.{name}")
+        module.__dict__.update(self._names)
+        module.__file__ = path
+        exec(code, module.__dict__)  # noqa: S102 - running the user's code is what the kernel is for
+        run = module.__dict__.get("run")
+        if not callable(run):
+            raise WorkflowInvalidError(f"{path} defines no `async def run(...)`", workflow=name)
+        return run

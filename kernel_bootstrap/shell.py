@@ -1,0 +1,134 @@
+"""The IPython shell of a session: how a cell runs and what it shows when it fails."""
+
+from __future__ import annotations
+
+import asyncio
+import bdb
+import os
+import sys
+from types import CodeType, TracebackType
+from typing import Any
+
+from ipykernel.compiler import XCachingCompiler
+from ipykernel.displayhook import ZMQShellDisplayHook
+from ipykernel.zmqshell import ZMQInteractiveShell
+from traitlets import Type
+
+from . import tracebacks
+from .interrupts import Interrupts
+from .loops import explain_plain_result
+
+_LONGEST_REPR = 100_000
+"""Text and bytes are shown up to this length; their whole value crosses by the codec, not by a repr."""
+
+
+class CellCompiler(XCachingCompiler):  # type: ignore[misc]
+    """Names cells ``<cell 3>``, which a traceback can show as it is."""
+
+    def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+        return f"<cell {number}>"
+
+
+class CellDisplayHook(ZMQShellDisplayHook):  # type: ignore[misc]
+    """Shows the value of a cell; keeps the last few only, so that old results free their memory."""
+
+    def cull_cache(self) -> None:
+        kept = self.shell.user_ns["_oh"]
+        for number in sorted(kept)[: max(0, len(kept) - self.cache_size + 1)]:
+            self.shell.user_ns.pop(f"_{number}", None)
+            kept.pop(number, None)
+
+
+class CellShell(ZMQInteractiveShell):  # type: ignore[misc]
+    """Runs cells inside the window of ``interrupts``; ``exit()`` and ``sys.exit()`` end the cell, not the kernel."""
+
+    displayhook_class = Type(CellDisplayHook)
+    interrupts: Interrupts | None = None
+    plain_traceback: str = ""
+    error: BaseException | None = None
+
+    def init_environment(self) -> None:
+        # Unlike stock: no forced colours, since the output is read by programs as often as by people.
+        os.environ.update(PAGER="cat", GIT_PAGER="cat", TERM="dumb")
+
+    def init_display_formatter(self) -> None:
+        super().init_display_formatter()
+        plain = self.display_formatter.formatters["text/plain"]
+        for kind in (str, bytes, bytearray):
+            plain.for_type(kind, _show_long)
+        plain.for_type(int, _show_int)
+
+    def ask_exit(self) -> None:
+        raise SystemExit
+
+    async def run_code(self, code_obj: CodeType, result: Any = None, *, async_: bool = False) -> bool:
+        """Run compiled code; True when it raised or exited."""
+        __tracebackhide__ = "__ipython_bottom__"
+        assert self.interrupts is not None
+        try:
+            with self.interrupts.window(code_obj, parks=async_) as code:
+                if async_ and code is code_obj:
+                    await eval(code, self.user_global_ns, self.user_ns)  # noqa: S307
+                else:
+                    exec(code, self.user_global_ns, self.user_ns)  # type: ignore[arg-type]  # noqa: S102
+        except SystemExit as leave:
+            if leave.code in (None, 0):
+                return True
+            self._failed(result, leave)
+        except bdb.BdbQuit as quit_debugger:
+            if result is not None:
+                result.error_in_exec = quit_debugger
+        except self.custom_exceptions:
+            etype, value, tb = sys.exc_info()
+            if result is not None:
+                result.error_in_exec = value
+            self.CustomTB(etype, value, tb)
+        except asyncio.CancelledError as cancelled:
+            if self.interrupts.hits:
+                interrupt = KeyboardInterrupt().with_traceback(cancelled.__traceback__)
+                self._failed(result, interrupt)
+            else:
+                self._failed(result, cancelled)
+        except BaseException as error:  # noqa: BLE001 - whatever the code raises is its result
+            explain_plain_result(error)
+            self._failed(result, error)
+        else:
+            return False
+        return True
+
+    def _failed(self, result: Any, error: BaseException) -> None:
+        if result is not None:
+            result.error_in_exec = error
+        self.showtraceback((type(error), error, error.__traceback__), running_compiled_code=True)
+
+    def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
+        self._note(exc_tuple)
+        super().showtraceback(exc_tuple, *args, **kwargs)
+
+    def showsyntaxerror(self, *args: Any, **kwargs: Any) -> None:
+        self._note(None)
+        super().showsyntaxerror(*args, **kwargs)
+
+    def _note(self, exc_tuple: Any) -> None:
+        error: BaseException | None
+        tb: TracebackType | None
+        _, error, tb = exc_tuple or sys.exc_info()
+        if error is not None:
+            if isinstance(error, SyntaxError) and error.filename is not None and error.filename.startswith("<cell"):
+                tb = None  # the frames are the compiler's, not the user's
+            self.error = error
+            self.plain_traceback = tracebacks.plain(error, tb)
+
+
+def _show_long(value: Any, printer: Any, cycle: bool) -> None:
+    if len(value) <= _LONGEST_REPR:
+        printer.text(repr(value))
+    else:
+        printer.text(f"{value[:_LONGEST_REPR]!r}… [{len(value)} in all]")
+
+
+def _show_int(value: int, printer: Any, cycle: bool) -> None:
+    try:
+        printer.text(repr(value))
+    except ValueError:  # more digits than sys.get_int_max_str_digits()
+        printer.text(f"<int of {value.bit_length()} bits>")

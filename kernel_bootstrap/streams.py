@@ -1,0 +1,263 @@
+"""stdout and stderr of a kernel: every byte arrives, and with the cell that it belongs to.
+
+Beyond ipykernel's OutStream:
+
+- Text that UTF-8 cannot hold is escaped instead of lost (jupyter_client issue 778).
+- What processes write to the file descriptors 1 and 2 is read from a pipe that belongs to one cell: when
+  a child is still alive at the next cell, that cell gets pipes of its own. The pipe is read out before
+  the cell ends, so nothing of it is late.
+- A flush with nothing to flush costs nothing, and no flush waits: the io thread keeps the order.
+- Threads print for the cell that started them.
+"""
+
+from __future__ import annotations
+
+import codecs
+import concurrent.futures
+import os
+import select
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import _thread
+from ipykernel.iostream import OutStream
+
+_CHUNK = 1 << 16
+
+
+class _Pipe:
+    """What is written to one file descriptor during one cell."""
+
+    def __init__(self, stream: CellStream, parent: dict[str, Any]) -> None:
+        self.parent = parent
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._lock = threading.Lock()
+        self.fd, write_fd = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.dup2(write_fd, stream.target_fd)
+        os.close(write_fd)
+        status = os.fstat(self.fd)
+        self.inode = (status.st_dev, status.st_ino)
+
+    def drain(self) -> bool:
+        """Pass on what can be read now; False when nobody can write any more."""
+        with self._lock:
+            while self.fd >= 0:
+                try:
+                    data = os.read(self.fd, _CHUNK)
+                except BlockingIOError:
+                    return True
+                except OSError:
+                    data = b""
+                if text := self._decoder.decode(data, final=not data):
+                    self._stream.emit(text, self.parent)
+                if not data:
+                    return False
+        return False
+
+    def close(self) -> None:
+        with self._lock:
+            if self.fd >= 0:
+                os.close(self.fd)
+                self.fd = -1
+
+
+class _Watcher(threading.Thread):
+    """Reads the pipes of all cells as something comes in."""
+
+    def __init__(self) -> None:
+        super().__init__(name="fd output", daemon=True)
+        self._poll = select.epoll() if hasattr(select, "epoll") else select.poll()
+        self._pipes: dict[int, _Pipe] = {}
+        self.start()
+
+    def add(self, pipe: _Pipe) -> None:
+        self._pipes[pipe.fd] = pipe
+        self._poll.register(pipe.fd, select.POLLIN)
+
+    def run(self) -> None:
+        # poll() does not see what is registered while it waits, epoll does.
+        timeout = None if hasattr(select, "epoll") else 100
+        while True:
+            for fd, _ in self._poll.poll(timeout):
+                pipe = self._pipes.get(fd)
+                if pipe is not None and not pipe.drain():
+                    del self._pipes[fd]
+                    self._poll.unregister(fd)
+                    pipe.close()
+
+
+class CellStream(OutStream):  # type: ignore[misc]
+    """sys.stdout or sys.stderr of a kernel."""
+
+    # Text waits this long for more, seconds; a kernel that dies loses no more than this.
+    flush_interval = 0.01
+    errors = "backslashreplace"
+
+    _watcher: _Watcher | None = None
+
+    def _setup_stream_redirects(self, name: str) -> None:
+        self.target_fd = 1 if name == "stdout" else 2
+        self._original_stdstream_fd = self.target_fd
+        self._original_stdstream_copy = os.dup(self.target_fd)
+        if CellStream._watcher is None:
+            CellStream._watcher = _Watcher()
+        self._renew_pipe({})
+
+    def _renew_pipe(self, parent: dict[str, Any]) -> None:
+        assert self._watcher is not None
+        self._pipe = _Pipe(self, parent)
+        self._watcher.add(self._pipe)
+
+    def begin_cell(self, parent: dict[str, Any]) -> None:
+        """What children write from now on belongs to the cell with this header."""
+        self._pipe.drain()
+        if _has_children() or not self._owns_fd():
+            self._renew_pipe(parent)
+        else:
+            self._pipe.parent = parent
+
+    def _owns_fd(self) -> bool:
+        try:
+            status = os.fstat(self.target_fd)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._pipe.inode
+
+    def fileno(self) -> int:
+        """The descriptor that children inherit, and whose output is captured."""
+        return self.target_fd
+
+    def emit(self, text: str, parent: dict[str, Any]) -> None:
+        """Publish ``text`` for the cell with this header."""
+        with self._buffer_lock:
+            self._buffers[frozenset(parent.items())].write(text)
+        self._schedule_flush()
+
+    def write(self, string: str) -> int:
+        if not isinstance(string, str):
+            raise TypeError(f"write() argument must be str, not {type(string).__name__}")
+        if self.pub_thread is None:
+            raise ValueError("I/O operation on closed file")
+        text = string
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                text = text.encode("utf-8", "backslashreplace").decode()
+        if self._is_master_process():
+            self.emit(text, self.parent_header)
+        else:
+            # A forked child has no io thread: it writes to the cell's pipe as any other child does.
+            _write_all(self.target_fd, text.encode())
+        return len(string)
+
+    def flush(self) -> None:
+        """Hand over what is buffered; the io thread sends it before anything that comes later."""
+        if not self._is_master_process() or self.pub_thread is None:
+            return
+        self._pipe.drain()
+        if not self._buffers:
+            return
+        if self.pub_thread.thread.ident == threading.get_ident():
+            self._flush()
+        else:
+            self.pub_thread.schedule(self._flush)
+
+    def close(self) -> None:
+        """Nothing but a flush: a cell cannot close the streams of the cells after it."""
+        self.flush()
+
+    def flush_and_wait(self, timeout: float) -> None:
+        """Flush, and wait until the io thread has sent it (at most ``timeout`` seconds)."""
+        self.flush()
+        sent = threading.Event()
+        self.pub_thread.schedule(sent.set)
+        sent.wait(timeout)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _has_children() -> bool:
+    """Whether any child of this process exists, dead and unreaped ones included."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def attribute_threads(capture: Callable[[], Any], enter: Callable[[Any], Any], leave: Callable[[Any], None]) -> None:
+    """Make threads, and work handed to thread pools, print for the cell that started them.
+
+    ``capture`` gives the cell of the calling code; in the thread, ``enter`` takes it and ``leave`` undoes that.
+    """
+
+    def bound(function: Callable[..., Any]) -> Callable[..., Any]:
+        cell = capture()
+
+        @wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            token = enter(cell)
+            try:
+                return function(*args, **kwargs)
+            finally:
+                leave(token)
+
+        return run
+
+    start_thread = threading.Thread.start
+    submit = concurrent.futures.ThreadPoolExecutor.submit
+    start_raw = _thread.start_new_thread
+
+    @wraps(start_thread)
+    def thread_start(self: threading.Thread) -> None:
+        self.run = bound(self.run)  # type: ignore[method-assign]
+        start_thread(self)
+
+    @wraps(submit)
+    def pool_submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        return submit(self, bound(fn), *args, **kwargs)
+
+    @wraps(start_raw)
+    def raw_start(function: Callable[..., Any], args: Any, kwargs: Any = None) -> int:
+        return start_raw(bound(function), args, kwargs or {})
+
+    threading.Thread.start = thread_start  # type: ignore[method-assign]
+    concurrent.futures.ThreadPoolExecutor.submit = pool_submit  # type: ignore[method-assign]
+    _thread.start_new_thread = raw_start  # type: ignore[assignment]
+
+
+def flush_before_exit(finish: Callable[[], None]) -> None:
+    """Let ``finish`` run before this process ends itself in a way that skips all clean-up."""
+    own_pid = os.getpid()
+    exit_now, abort, kill = os._exit, os.abort, os.kill
+
+    def leaving() -> None:
+        if os.getpid() == own_pid:
+            finish()
+
+    @wraps(exit_now)
+    def _exit(status: int) -> None:
+        leaving()
+        exit_now(status)
+
+    @wraps(abort)
+    def _abort() -> None:
+        leaving()
+        abort()
+
+    @wraps(kill)
+    def _kill(pid: int, sig: int) -> None:
+        if pid == own_pid and sig:
+            leaving()
+        kill(pid, sig)
+
+    os._exit, os.abort, os.kill = _exit, _abort, _kill  # type: ignore[assignment]

@@ -1,0 +1,71 @@
+"""Tracebacks as plain text: the frames of the user's code, without the kernel's own."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from types import FrameType, TracebackType
+from typing import Any
+
+_HIDDEN = (
+    "/IPython/",
+    "/ipykernel/",
+    "/kernel_bootstrap/",
+    "/tornado/",
+    "/asyncio/base_events.py",
+    "/asyncio/events.py",
+    "<frozen runpy>",
+    "<interrupt>",
+)
+_MOST_TEXT = 200_000
+
+
+def plain(error: BaseException, tb: TracebackType | None) -> str:
+    """The traceback of ``error`` as ``python`` would print it; bounded, and it never raises."""
+    try:
+        made = traceback.TracebackException(type(error), error, tb, compact=True)
+        seen: set[int] = set()
+        _hide(made, seen)
+        text = "".join(made.format()).rstrip("\n")
+    except Exception as failure:  # noqa: BLE001 - a broken exception must not break its report
+        text = f"{type(error).__name__}: (its traceback cannot be shown: {type(failure).__name__})"
+    if len(text) > _MOST_TEXT:
+        half = _MOST_TEXT // 2
+        text = f"{text[:half]}\n… [{len(text) - _MOST_TEXT} characters left out] …\n{text[-half:]}"
+    return text
+
+
+def message(error: BaseException) -> str:
+    """``str(error)``, whatever that does."""
+    try:
+        text = str(error)
+    except Exception as failure:  # noqa: BLE001
+        return f"(str() of the {type(error).__name__} failed: {type(failure).__name__})"
+    return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "…"
+
+
+def stack(frame: FrameType | None, task: asyncio.Task[Any] | None) -> str:
+    """Where running code stands, outermost call first: the user's frames of a thread, or of a task that waits."""
+    found = [part for part in traceback.extract_stack(frame) if not _is_hidden(part.filename)]
+    if not found and task is not None:
+        coroutine: Any = task.get_coro()
+        while coroutine is not None:
+            if inner := getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None):
+                found += traceback.extract_stack(inner, limit=1)
+            coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+        found = [part for part in found if not _is_hidden(part.filename)]
+    return "".join(traceback.format_list(found)).rstrip("\n")
+
+
+def _is_hidden(filename: str) -> bool:
+    return any(part in filename for part in _HIDDEN)
+
+
+def _hide(made: traceback.TracebackException, seen: set[int]) -> None:
+    if id(made) in seen:
+        return
+    seen.add(id(made))
+    made.stack[:] = [frame for frame in made.stack if not _is_hidden(frame.filename)]
+    for other in (made.__cause__, made.__context__, *(getattr(made, "exceptions", None) or ())):
+        if other is not None:
+            _hide(other, seen)

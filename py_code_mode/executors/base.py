@@ -1,0 +1,99 @@
+"""What runs the code of a session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from ..results import ExecutionResult, OutputEvent
+
+if TYPE_CHECKING:
+    from ..deps.installer import Installer
+    from ..host.server import Handlers
+    from ..kernel.engine import Engine
+
+Listener: TypeAlias = Callable[[OutputEvent], None]
+
+
+class Capability(StrEnum):
+    """What an executor may be able to do; told truthfully, for this session on this machine."""
+
+    TIMEOUT = "timeout"
+    """Every execution can be stopped."""
+    PROCESS_ISOLATION = "process_isolation"
+    """The code runs in a process of its own."""
+    CONTAINER_ISOLATION = "container_isolation"
+    """The code runs in a container."""
+    NETWORK_ISOLATION = "network_isolation"
+    """The network is off for the code."""
+    RESET = "reset"
+    """The session can be reset."""
+    DEPS_INSTALL = "deps_install"
+    """Dependencies can be installed."""
+
+
+class ExecutorConfig(Protocol):
+    """What a Session reads of any executor's configuration."""
+
+    @property
+    def extra_deps(self) -> tuple[str, ...]:
+        """Requirements beyond the configured ones."""
+
+    @property
+    def allow_runtime_deps(self) -> bool:
+        """Whether ``deps.add`` and ``deps.remove`` are allowed."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that a run may take, None = no limit."""
+
+    @property
+    def tools_path(self) -> Path | None:
+        """Directory of tool definitions; None: the storage's own."""
+
+    @property
+    def cwd(self) -> Path | None:
+        """Where code and tools start; None: the base directory of the storage, else the current one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """What a Session gives to its executor at the start.
+
+    ``identity`` keys the workspace, ``owner`` marks all processes of this session, ``cwd`` is where the code
+    starts, ``hidden`` tells the environment variables that tool definitions read, ``handlers`` makes the table
+    of methods that code may ask for, given what installs packages for it, ``progress`` takes a line when something slow happens.
+    """
+
+    engine: Engine
+    identity: str
+    owner: str
+    cwd: str
+    hidden: Callable[[], frozenset[str]]
+    handlers: Callable[[Installer], Handlers]
+    progress: Callable[[str], None]
+
+
+class Executor(Protocol):
+    """Runs code with state. All methods are called by the Session, on the engine's loop."""
+
+    capabilities: frozenset[Capability]
+    config: ExecutorConfig
+
+    async def start(self, host: Host) -> None:
+        """Make ready to run code; called once, before anything else."""
+
+    async def execute(self, code: str, timeout: float | None, listener: Listener | None) -> ExecutionResult:
+        """Run ``code``; calls queue in order. ``timeout`` in seconds, None = no limit. ``listener`` hears the events."""
+
+    def interrupt(self) -> None:
+        """End the run that is under way, if there is one."""
+
+    async def reset(self) -> None:
+        """Forget all variables."""
+
+    async def close(self) -> None:
+        """End everything; called once, and bounded."""

@@ -1,0 +1,209 @@
+"""Runs code in a Jupyter kernel of its own, inside the workspace's virtualenv. The default executor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..deps.uv import UvInstaller
+from ..errors import KernelStartError, SessionClosedError
+from ..host.server import Handlers
+from ..kernel.execution import Execution
+from ..kernel.provisioner import Launch
+from ..kernel.running import RunningKernel
+from ..kernel.venv import Venv, VenvSpec, ensure_venv, release_venv
+from ..results import ExecutionResult, OutputCollector
+from .base import Capability, Host, Listener
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubprocessConfig:
+    """How ``SubprocessExecutor`` works.
+
+    tools_path          directory of tool definitions; None: ``tools/`` of the storage, where that is a directory
+    timeout             seconds that a run may take, None = no limit
+    extra_deps          requirements beyond the configured ones
+    allow_runtime_deps  whether the code and the session may add and remove packages
+    python_version      such as "3.12"; None: that of the running interpreter
+    cache_venv          keep the virtualenv for the next session; False: a temporary one, removed at close
+    max_output_bytes    of stdout, stderr and the rich outputs each; what is beyond is cut out of the middle. None = all
+    max_value_bytes     of the value; a larger one is cut and marked. None = all
+    interrupt_grace     seconds in which interrupted code has to end, before its kernel is killed
+    start_timeout       seconds in which a kernel has to come up
+    env                 variables for the kernel, beside those of this process
+    cwd                 where the code starts; None: the base directory of the storage, else the current one
+    """
+
+    tools_path: Path | None = None
+    timeout: float | None = 60.0
+    extra_deps: tuple[str, ...] = ()
+    allow_runtime_deps: bool = True
+    python_version: str | None = None
+    cache_venv: bool = True
+    max_output_bytes: int | None = 10 * 1024 * 1024
+    max_value_bytes: int | None = 100 * 1000 * 1000
+    interrupt_grace: float = 2.0
+    start_timeout: float = 60.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+
+
+class SubprocessExecutor:
+    """One kernel at a time; a new one after a reset, a death or a kill."""
+
+    capabilities = frozenset(
+        {Capability.TIMEOUT, Capability.PROCESS_ISOLATION, Capability.RESET, Capability.DEPS_INSTALL}
+    )
+
+    def __init__(self, config: SubprocessConfig | None = None) -> None:
+        self.config = config or SubprocessConfig()
+        self._host: Host | None = None
+        self._venv: Venv | None = None
+        self._handlers: Handlers = {}
+        self._kernel: asyncio.Task[RunningKernel] | None = None
+        self._turn = asyncio.Lock()
+        self._execution: Execution | None = None
+        self._interrupt: asyncio.Future[None] | None = None
+        self._lost_kernel = False
+
+    async def start(self, host: Host) -> None:
+        """Build or find the virtualenv, and start the first kernel."""
+        self._host = host
+        spec = VenvSpec(
+            identity=host.identity, python_version=self.config.python_version, cache=self.config.cache_venv
+        )
+        supervisor = asyncio.ensure_future(host.engine.processes())
+        try:
+            self._venv = await ensure_venv(spec, progress=host.progress)
+            await supervisor
+            self._handlers = host.handlers(UvInstaller(self._venv.python, self._venv.site_packages()))
+            try:
+                await self._running()
+            except KernelStartError:
+                # The venv may have been broken by hand in a way that a cheap look does not show.
+                await release_venv(self._venv)
+                self._venv = None
+                self._venv = await ensure_venv(spec, progress=host.progress, repair=True)
+                await self._running()
+        except BaseException:
+            supervisor.cancel()
+            await self.close()
+            raise
+
+    async def execute(self, code: str, timeout: float | None, listener: Listener | None) -> ExecutionResult:
+        """Run ``code`` on the kernel, or on a new one where the last has died."""
+        async with self._turn:
+            self._interrupt = asyncio.get_running_loop().create_future()
+            try:
+                kernel = await self._kernel_or_interrupt()
+                if kernel is None:
+                    return _interrupted_before_start()
+                return await self._execute_on(kernel, code, timeout, listener)
+            finally:
+                self._interrupt = None
+
+    async def _execute_on(
+        self, kernel: RunningKernel, code: str, timeout: float | None, listener: Listener | None
+    ) -> ExecutionResult:
+        config = self.config
+        fresh, self._lost_kernel = self._lost_kernel, False
+        execution = self._execution = Execution(
+            kernel,
+            code,
+            OutputCollector(config.max_output_bytes, listener),
+            timeout=timeout,
+            grace=config.interrupt_grace,
+            max_value_bytes=config.max_value_bytes,
+            after_restart=fresh,
+        )
+        try:
+            return await execution.run()
+        finally:
+            self._execution = None
+            if kernel.ended:
+                self._lost_kernel = True
+                await kernel.close()
+                self._begin_start()  # so that the next run need not wait for it
+
+    async def _kernel_or_interrupt(self) -> RunningKernel | None:
+        """The kernel, started if need be; None when the run was interrupted while it waited."""
+        assert self._interrupt is not None
+        task = self._kernel
+        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
+            if not task.result().ended:
+                return None if self._interrupt.done() else task.result()
+            self._lost_kernel = True
+            await task.result().close()
+        start = asyncio.ensure_future(self._running())
+        await asyncio.wait({start, self._interrupt}, return_when=asyncio.FIRST_COMPLETED)
+        if self._interrupt.done() and not start.done():
+            start.cancel()  # cancels the waiting only; the kernel goes on starting for the next run
+            return None
+        return await start
+
+    def _begin_start(self) -> asyncio.Task[RunningKernel]:
+        host, venv = self._host, self._venv
+        if host is None or venv is None:
+            raise SessionClosedError("the session is closed")
+        launch = Launch(
+            venv=venv, cwd=Path(host.cwd), owner=host.owner, env=self.config.env, hidden=host.hidden()
+        )
+        self._kernel = asyncio.get_running_loop().create_task(
+            RunningKernel.start(host.engine, launch, self._handlers, timeout=self.config.start_timeout)
+        )
+        self._kernel.add_done_callback(_seen)
+        return self._kernel
+
+    async def _running(self) -> RunningKernel:
+        task = self._kernel
+        if task is None or (task.done() and (task.cancelled() or task.exception() or task.result().ended)):
+            task = self._begin_start()
+        return await asyncio.shield(task)
+
+    def interrupt(self) -> None:
+        """Interrupt the run that is under way, also while it waits for a kernel."""
+        if self._execution is not None:
+            self._execution.interrupt()
+        if self._interrupt is not None and not self._interrupt.done():
+            self._interrupt.set_result(None)
+
+    async def reset(self) -> None:
+        """Restart the kernel, after what is queued."""
+        async with self._turn:
+            await self._end_kernel()
+            self._lost_kernel = False
+            await self._running()
+
+    async def _end_kernel(self) -> None:
+        task, self._kernel = self._kernel, None
+        if task is None:
+            return
+        if not task.done():
+            task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled() and task.exception() is None:
+            await task.result().end()
+
+    async def close(self) -> None:
+        """End the kernel, what its code has left behind, and a temporary virtualenv."""
+        host, self._host = self._host, None
+        venv, self._venv = self._venv, None
+        await self._end_kernel()
+        if host is not None:
+            await (await host.engine.processes()).sweep(host.owner)
+        if venv is not None:
+            await release_venv(venv)
+
+
+def _interrupted_before_start() -> ExecutionResult:
+    text = "KeyboardInterrupt: the run was interrupted before it began"
+    return ExecutionResult(error=text, error_name="KeyboardInterrupt", traceback=text)
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    # A start in the background that fails is reported by the run that needs it.
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,16 @@
+"""What ``deps`` asks for."""
+
+from __future__ import annotations
+
+from ..deps.manager import DependencyManager
+from .server import Handlers
+
+
+def handlers(manager: DependencyManager) -> Handlers:
+    """The methods of ``deps`` over one manager."""
+    return {
+        "deps.list": manager.list,
+        "deps.add": manager.add,
+        "deps.remove": manager.remove,
+        "deps.sync": manager.sync,
+    }

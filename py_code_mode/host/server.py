@@ -1,0 +1,121 @@
+"""The host's end of the link: answers what the code in one kernel asks for.
+
+Nothing that comes in is trusted: a frame that is no message, or lacks the kernel's key, is dropped; methods
+come from a fixed table; what a handler raises goes back as an error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeAlias
+
+import zmq
+
+from kernel_bootstrap import codec
+from kernel_bootstrap.errors import CodeModeError
+from kernel_bootstrap.wire import Message, WireError, pack, pack_error, unpack
+
+from ..kernel.sockets import SocketReader
+
+Handler: TypeAlias = Callable[..., Awaitable[Any]]
+Handlers: TypeAlias = Mapping[str, Handler]
+
+log = logging.getLogger(__name__)
+
+
+class LinkServer:
+    """A ROUTER bound at ``endpoint`` that serves ``handlers`` to the kernel that has ``key``."""
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str, key: str, handlers: Handlers) -> None:
+        self._handlers = handlers
+        self._key = key
+        self._tasks: dict[tuple[bytes, str], asyncio.Task[None]] = {}
+        self._cells: dict[tuple[bytes, str], str] = {}
+        self._cancelled: set[str] = set()
+        self._socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
+        self._socket.linger = 0
+        self._socket.sndhwm = self._socket.rcvhwm = 0
+        self._socket.bind(endpoint)
+        self._reader = SocketReader(asyncio.get_running_loop(), self._socket, self._on_message)
+
+    def cancel_cell(self, cell: str) -> None:
+        """Cancel the requests that serve this cell, their tools included, and refuse new ones from it."""
+        self._cancelled.add(cell)
+        for request, served in list(self._cells.items()):
+            if served == cell:
+                self._tasks[request].cancel()
+
+    def forget_cell(self, cell: str) -> None:
+        """The cell is over: threads that it left may ask again."""
+        self._cancelled.discard(cell)
+
+    async def close(self) -> None:
+        """Cancel what is under way, wait for its clean-up, and close the socket."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._reader.close()
+
+    def _on_message(self, frames: list[bytes]) -> None:
+        identity = frames[0]
+        try:
+            message = unpack(frames[1:])
+        except WireError as error:
+            log.warning("dropped a frame on the link: %s", error)
+            return
+        if not hmac.compare_digest(message.key.encode(), self._key.encode()):
+            log.warning("dropped a request without the kernel's key")
+            return
+        if message.kind == "cancel":
+            # Its own socket, so only the id tells which request is meant; ids are unique in a kernel.
+            for request, task in list(self._tasks.items()):
+                if request[1] == message.id:
+                    task.cancel()
+        elif message.kind == "request":
+            request = (identity, message.id)
+            self._cells[request] = message.cell
+            task = asyncio.get_running_loop().create_task(self._serve(identity, message))
+            self._tasks[request] = task
+            task.add_done_callback(lambda _: self._done(request))
+
+    def _done(self, request: tuple[bytes, str]) -> None:
+        self._tasks.pop(request, None)
+        self._cells.pop(request, None)
+
+    async def _serve(self, identity: bytes, message: Message) -> None:
+        try:
+            reply = await self._answer(message)
+        except asyncio.CancelledError:
+            error = CodeModeError("the request was cancelled, since its cell was interrupted")
+            self._send(identity, Message("error", message.id, pack_error(error)))
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is the answer
+            if not isinstance(error, CodeModeError):
+                log.exception("the handler of %r failed", message.method)
+            reply = Message("error", message.id, pack_error(error))
+        self._send(identity, reply)
+
+    async def _answer(self, message: Message) -> Message:
+        if message.cell in self._cancelled:
+            raise CodeModeError("the cell of this request was interrupted")
+        handler = self._handlers.get(message.method)
+        if handler is None:
+            raise CodeModeError(f"the host has no method {message.method!r}")
+        try:
+            params = codec.decode(message.body, message.buffers)
+        except codec.CodecError as error:
+            raise CodeModeError(f"the parameters of {message.method!r} cannot be read: {error}") from None
+        if not isinstance(params, dict):
+            raise CodeModeError(f"the parameters of {message.method!r} are not a dict")
+        encoded = codec.encode(await handler(**params))
+        return Message("reply", message.id, encoded.tree, encoded.buffers)
+
+    def _send(self, identity: bytes, reply: Message) -> None:
+        if not self._socket.closed:
+            self._socket.send_multipart([identity, *pack(reply)], copy=False)
+            self._reader.check()

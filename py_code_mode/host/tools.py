@@ -1,0 +1,27 @@
+"""What ``tools`` asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..tools.registry import ToolRegistry
+from .server import Handlers
+
+
+def handlers(registry: ToolRegistry) -> Handlers:
+    """The methods of ``tools`` over one registry."""
+
+    async def list_() -> list[dict[str, Any]]:
+        return [info.summary() for info in await registry.list()]
+
+    async def search(query: str, limit: int = 10) -> list[dict[str, Any]]:
+        return [info.summary() for info in await registry.search(query, limit)]
+
+    async def describe(name: str) -> dict[str, Any]:
+        return (await registry.describe(name)).to_dict()
+
+    async def call(tool: str, recipe: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        return await registry.call(tool, recipe, args, kwargs)
+
+    return {"tools.list": list_, "tools.search": search, "tools.describe": describe, "tools.call": call}

@@ -1,0 +1,51 @@
+"""What ``workflows`` asks for."""
+
+from __future__ import annotations
+
+from asyncio import to_thread
+from typing import Any
+
+from ..errors import WorkflowInvalidError, WorkflowNotFoundError
+from ..tools.hints import nearest
+from ..workflows.library import WorkflowLibrary
+from .server import Handlers
+
+
+def handlers(library: WorkflowLibrary) -> Handlers:
+    """The methods of ``workflows`` over one library. Its code is never run here."""
+
+    async def list_() -> list[dict[str, Any]]:
+        return [workflow.summary() for workflow in await to_thread(library.list)]
+
+    async def search(query: str, limit: int = 5) -> list[dict[str, Any]]:
+        return [workflow.summary() for workflow in await to_thread(library.search, query, limit)]
+
+    async def get(name: str) -> dict[str, Any] | None:
+        workflow = await to_thread(library.get, name)
+        return None if workflow is None else workflow.to_dict()
+
+    async def code(name: str, known: str = "") -> dict[str, Any]:
+        workflow = await to_thread(library.get, name)
+        if workflow is None:
+            names = [found.name for found in await to_thread(library.list)]
+            raise WorkflowNotFoundError(f"no workflow {name!r}{nearest(name, names)}", workflow=name)
+        if workflow.broken is not None:
+            raise WorkflowInvalidError(f"workflow {name!r} is broken: {workflow.broken}", workflow=name)
+        if workflow.digest == known:
+            return {"digest": known}
+        return {"digest": workflow.digest, "source": workflow.source, "path": workflow.path}
+
+    async def create(name: str, source: str, description: str = "") -> dict[str, Any]:
+        return (await to_thread(library.create, name, source, description)).summary()
+
+    async def delete(name: str) -> bool:
+        return await to_thread(library.delete, name)
+
+    return {
+        "workflows.list": list_,
+        "workflows.search": search,
+        "workflows.get": get,
+        "workflows.code": code,
+        "workflows.create": create,
+        "workflows.delete": delete,
+    }

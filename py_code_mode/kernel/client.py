@@ -1,0 +1,169 @@
+"""The client's end of one kernel: shell, control and iopub, on the engine's loop.
+
+Unlike ``jupyter_client``'s client it never polls and never has two readers on a channel: each socket has
+one callback that reads until it is empty and hands every message to the request it belongs to. Messages
+are made and signed by ``jupyter_client.session.Session``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jupyter_client.session
+import zmq
+
+from .sockets import SocketReader
+
+_DELIMITER = b"<IDS|MSG>"
+
+
+class Request(Protocol):
+    """Who waits for the messages of one request; called on the engine's loop."""
+
+    def on_iopub(self, kind: str, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+        """An iopub message whose parent is this request."""
+
+    def on_reply(self, content: dict[str, Any]) -> None:
+        """The reply on the shell channel."""
+
+
+class KernelClient:
+    """Sends requests to one kernel and hands out what comes back.
+
+    ``info`` is the kernel's connection information. ``ready`` is done with the ``iopub_welcome`` message: from
+    then on nothing that the kernel publishes can be missed.
+    """
+
+    def __init__(self, context: zmq.Context[Any], info: dict[str, Any]) -> None:
+        loop = asyncio.get_running_loop()
+        self.ready: asyncio.Future[None] = loop.create_future()
+        self._session = jupyter_client.session.Session(
+            key=info["key"].encode(), signature_scheme=info["signature_scheme"], digest_history_size=0
+        )
+        self._requests: dict[str, Request] = {}
+        self._replies: dict[str, Callable[[dict[str, Any]], None]] = {}
+        # No high-water marks: libzmq drops silently beyond them, and a lost idle is a hang. The budget for output
+        # is kept where the messages are collected.
+        self._shell = _connect(context, zmq.DEALER, info, "shell")
+        self._control = _connect(context, zmq.DEALER, info, "control")
+        self._iopub = _connect(context, zmq.SUB, info, "iopub")
+        self._monitor = self._iopub.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._drained: asyncio.Future[None] = loop.create_future()
+        self._readers = [
+            SocketReader(loop, self._shell, self._on_shell),
+            SocketReader(loop, self._control, self._on_control),
+            SocketReader(loop, self._iopub, self._on_iopub),
+            SocketReader(loop, self._monitor, self._on_disconnected),
+        ]
+
+    def execute(self, code: str, request: Request, metadata: dict[str, Any]) -> str:
+        """Send an execute_request; ``request`` hears of it until ``forget``. Returns its msg_id."""
+        content = {
+            "code": code,
+            "silent": False,
+            "store_history": True,
+            "user_expressions": {},
+            "allow_stdin": False,
+            "stop_on_error": False,
+        }
+        message = self._session.msg("execute_request", content, metadata=metadata)
+        msg_id: str = message["header"]["msg_id"]
+        self._requests[msg_id] = request
+        self._send(0, self._shell, message)
+        return msg_id
+
+    def forget(self, msg_id: str) -> None:
+        """What still comes for this request is late output; it belongs to nobody."""
+        self._requests.pop(msg_id, None)
+
+    def interrupt(self, msg_id: str, on_reply: Callable[[dict[str, Any]], None]) -> None:
+        """Interrupt that cell, now or as soon as it begins; nothing else.
+
+        The reply's ``stack`` tells where the cell stood. A kernel that is stuck in a C call sends none.
+        """
+        self._ask("interrupt_request", {"msg_id": msg_id}, on_reply)
+
+    def probe(self, on_reply: Callable[[dict[str, Any]], None]) -> None:
+        """Ask the control thread which cell is running: the reply's ``running`` is its msg_id, or None."""
+        self._ask("usage_request", {"py_code_mode": True}, on_reply)
+
+    def shut_down(self) -> None:
+        """Ask the kernel to end itself."""
+        self._ask("shutdown_request", {"restart": False}, lambda content: None)
+
+    def _ask(self, kind: str, content: dict[str, Any], on_reply: Callable[[dict[str, Any]], None]) -> None:
+        message = self._session.msg(kind, content)
+        self._replies[message["header"]["msg_id"]] = on_reply
+        self._send(1, self._control, message)
+
+    async def drain(self, timeout: float) -> None:
+        """After the kernel has ended: wait until all that it sent is read (its iopub connection is closed)."""
+        try:
+            await asyncio.wait_for(asyncio.shield(self._drained), timeout)
+        except TimeoutError:
+            pass
+        self._readers[2].read_all()
+
+    def close(self) -> None:
+        """Close the sockets; requests that wait are the caller's to end."""
+        self._iopub.disable_monitor()
+        for reader in self._readers:
+            reader.close()
+        if not self.ready.done():
+            self.ready.cancel()
+
+    def _send(self, reader: int, socket: zmq.Socket[bytes], message: dict[str, Any]) -> None:
+        socket.send_multipart(self._session.serialize(message))
+        self._readers[reader].check()
+
+    def _on_shell(self, frames: list[bytes]) -> None:
+        if (message := self._unpack(frames)) and (request := self._requests.get(message[1])):
+            request.on_reply(message[2])
+
+    def _on_control(self, frames: list[bytes]) -> None:
+        if (message := self._unpack(frames)) and (on_reply := self._replies.pop(message[1], None)):
+            on_reply(message[2])
+
+    def _on_iopub(self, frames: list[bytes]) -> None:
+        message = self._unpack(frames)
+        if message is None:
+            return
+        kind, parent, content, buffers = message
+        if request := self._requests.get(parent):
+            request.on_iopub(kind, content, buffers)
+        elif kind == "iopub_welcome" and not self.ready.done():
+            self.ready.set_result(None)
+
+    def _on_disconnected(self, frames: list[bytes]) -> None:
+        if not self._drained.done():
+            self._drained.set_result(None)
+
+    def _unpack(self, frames: list[bytes]) -> tuple[str, str, dict[str, Any], list[bytes]] | None:
+        """(msg_type, parent's msg_id, content, buffers), or None for what is not a signed message."""
+        try:
+            start = frames.index(_DELIMITER) + 1
+            signature, *parts = frames[start : start + 5]
+            if len(parts) != 4 or not hmac.compare_digest(signature, self._session.sign(parts)):
+                return None
+            header, parent, content = json.loads(parts[0]), json.loads(parts[1]), json.loads(parts[3])
+            return str(header["msg_type"]), str(parent.get("msg_id", "")), dict(content), frames[start + 5 :]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+
+def _connect(context: zmq.Context[Any], kind: int, info: dict[str, Any], channel: str) -> zmq.Socket[bytes]:
+    socket: zmq.Socket[bytes] = context.socket(kind)
+    socket.linger = 0
+    socket.sndhwm = socket.rcvhwm = 0
+    if kind == zmq.SUB:
+        socket.subscribe(b"")
+    port = info[f"{channel}_port"]
+    separator = "-" if info["transport"] == "ipc" else ":"
+    socket.connect(f"{info['transport']}://{info['ip']}{separator}{port}")
+    return socket
+
+

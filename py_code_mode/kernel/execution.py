@@ -1,0 +1,278 @@
+"""One cell on one kernel: from the execute_request until its idle, with a deadline and an end in every case."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from kernel_bootstrap import codec
+
+from ..results import ClearEvent, DisplayEvent, ExecutionResult, OutputCollector, StreamEvent
+from .running import RunningKernel
+
+_REPLY_GRACE = 1.0
+"""An idle without a reply (an interrupt can swallow it) ends the cell after this, seconds."""
+
+_INTERRUPT_EVERY = 0.25
+"""An interrupt is repeated until the cell ends: the code may catch the first ones. Seconds."""
+
+_PROBE_EVERY = 4.0
+"""How often a kernel is asked whether it still works on a cell that says nothing, seconds."""
+
+_DRAIN_LIMIT = 1.0
+"""What a dead kernel had sent is read within this, seconds."""
+
+
+class Execution:
+    """Runs ``code`` on ``kernel``; ``run`` gives the result, and leaves the kernel idle or ended.
+
+    ``timeout`` counts from the cell's own busy, seconds, None = no limit. ``grace`` is how long an interrupted cell
+    may take to end before its kernel is killed, seconds. ``after_restart`` tells that the kernel is a new one.
+    """
+
+    def __init__(
+        self,
+        kernel: RunningKernel,
+        code: str,
+        collector: OutputCollector,
+        *,
+        timeout: float | None,
+        grace: float,
+        max_value_bytes: int | None,
+        after_restart: bool = False,
+    ) -> None:
+        self._kernel = kernel
+        self._loop = asyncio.get_running_loop()
+        self._collector = collector
+        self._timeout = timeout
+        self._grace = grace
+        self._after_restart = after_restart
+        self._value_buffers: Sequence[Any] = ()
+        self._reply: dict[str, Any] | None = None
+        self._count: int | None = None
+        self._begun: float | None = None
+        self._idle: float | None = None
+        self._stopping: float | None = None
+        self._next_interrupt = 0.0
+        self._stack = ""
+        self._suspicious = 0
+        self._wake: asyncio.Future[None] | None = None
+        self.timed_out = False
+        self.interrupted = False
+        self.lost = False
+        self._sent = self._loop.time()
+        self._next_probe = self._sent + _PROBE_EVERY
+        metadata = {"py_code_mode": {"limit": max_value_bytes, "accepts": sorted(codec.accepted())}}
+        self.msg_id = kernel.client.execute(code, self, metadata)
+        kernel.on_end(self._rouse)
+
+    # -- what comes in ----------------------------------------------------------------------------------
+
+    def on_iopub(self, kind: str, content: dict[str, Any], buffers: Sequence[Any]) -> None:
+        """Take an iopub message of this cell."""
+        if kind == "stream":
+            name = "stderr" if content.get("name") == "stderr" else "stdout"
+            self._collector.add(StreamEvent(name, str(content.get("text", ""))))
+        elif kind in ("display_data", "execute_result", "update_display_data"):
+            display_id = (content.get("transient") or {}).get("display_id")
+            self._collector.add(DisplayEvent(kind, content.get("data", {}), content.get("metadata", {}), display_id))
+        elif kind == "clear_output":
+            self._collector.add(ClearEvent(bool(content.get("wait"))))
+        elif kind == "py_code_mode_value":
+            self._value_buffers = buffers
+        elif kind == "status":
+            self._on_status(content.get("execution_state"))
+
+    def _on_status(self, state: Any) -> None:
+        if state == "busy":
+            self._begun = self._loop.time()
+        elif state == "idle":
+            self._idle = self._loop.time()
+        else:
+            return
+        self._rouse()
+
+    def on_reply(self, content: dict[str, Any]) -> None:
+        """Take the execute_reply."""
+        self._reply = content
+        self._rouse()
+
+    def interrupt(self) -> None:
+        """End the cell: at once where it runs, when it begins where it does not yet."""
+        self.interrupted = True
+        self._stop()
+        self._rouse()
+
+    # -- the run ----------------------------------------------------------------------------------------
+
+    async def run(self) -> ExecutionResult:
+        """Wait for the end. A cancelled run interrupts its cell first, then the cancellation goes on."""
+        try:
+            try:
+                await self._until_over()
+            except asyncio.CancelledError:
+                self.interrupt()
+                await self._until_over()
+                raise
+            return await self._result()
+        finally:
+            self._kernel.forget_end(self._rouse)
+            self._kernel.client.forget(self.msg_id)
+            self._kernel.link.forget_cell(self.msg_id)
+
+    async def _until_over(self) -> None:
+        while not self._kernel.ended:
+            now = self._loop.time()
+            if self._idle is not None:
+                if self._reply is not None or now >= self._idle + _REPLY_GRACE:
+                    return
+                await self._sleep(self._idle + _REPLY_GRACE)
+                continue
+            if self._stopping is None and now >= self._deadline():
+                self.timed_out = True
+                self._stop()
+            if self._stopping is not None:
+                if now >= self._stopping + self._grace:
+                    break
+                await self._sleep(self._interrupt_again(now))
+            else:
+                if now >= self._next_probe:
+                    self._probe(now)
+                if self.lost:
+                    break
+                await self._sleep(min(self._deadline(), self._next_probe))
+        if not self._kernel.ended:
+            await self._kernel.kill()
+        await self._kernel.client.drain(_DRAIN_LIMIT)
+
+    def _deadline(self) -> float:
+        if self._timeout is None:
+            return math.inf
+        return self._begun + self._timeout if self._begun is not None else math.inf
+
+    def _stop(self) -> None:
+        if self._stopping is None:
+            self._stopping = self._next_interrupt = self._loop.time()
+            self._kernel.link.cancel_cell(self.msg_id)
+
+    def _interrupt_again(self, now: float) -> float:
+        """Interrupt when it is time to; returns when to look again."""
+        assert self._stopping is not None
+        if now >= self._next_interrupt:
+            self._next_interrupt = now + _INTERRUPT_EVERY
+            self._kernel.client.interrupt(self.msg_id, self._on_interrupt_reply)
+        last = self._stopping + self._grace
+        if not self._stack and now >= last - self._grace / 2:
+            # No word from its Python side: a C call holds the GIL. faulthandler does not need it.
+            self._kernel.request_stack()
+        return min(self._next_interrupt, last)
+
+    def _on_interrupt_reply(self, content: dict[str, Any]) -> None:
+        self._stack = self._stack or str(content.get("stack") or "")
+
+    def _probe(self, now: float) -> None:
+        """Ask whether the kernel still works on this cell; twice without a good answer, and it is lost."""
+        self._next_probe = now + _PROBE_EVERY
+        if self._suspicious >= 2 and (self._begun is None or self._answered):
+            self.lost = True
+            return
+        self._suspicious += 1
+        self._answered = False
+        self._kernel.client.probe(self._on_probe_reply)
+
+    _answered = False
+
+    def _on_probe_reply(self, content: dict[str, Any]) -> None:
+        self._answered = True
+        running = content.get("running")
+        if running == self.msg_id or (self._begun is None and running is not None):
+            self._suspicious = 0
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def _sleep(self, until: float) -> None:
+        """Until something happens, or the loop's time is ``until``."""
+        self._wake = self._loop.create_future()
+        timer = self._loop.call_at(until, self._rouse) if until < math.inf else None
+        try:
+            await self._wake
+        finally:
+            self._wake = None
+            if timer is not None:
+                timer.cancel()
+
+    # -- the result -------------------------------------------------------------------------------------
+
+    async def _result(self) -> ExecutionResult:
+        fields = self._collector.fields()
+        reply = self._reply or {}
+        extra = self._extra(reply)
+        fields["execution_time_ms"] = self._elapsed(extra)
+        fields["execution_count"] = reply.get("execution_count")
+        if isinstance(extra.get("value"), dict):
+            await self._take_value(extra["value"], fields)
+        error = extra.get("error")
+        if isinstance(error, dict):
+            name, message = str(error.get("name")), str(error.get("message"))
+            fields["error_name"] = name
+            fields["error"] = f"{name}: {message}" if message else name
+            fields["traceback"] = str(error.get("traceback") or fields["error"])
+        fields |= self._how_it_ended(reply)
+        return ExecutionResult(**fields)
+
+    def _extra(self, reply: dict[str, Any]) -> dict[str, Any]:
+        try:
+            extra = json.loads(reply.get("py_code_mode", "{}"))
+        except (TypeError, ValueError, RecursionError):
+            return {}
+        return extra if isinstance(extra, dict) else {}
+
+    def _elapsed(self, extra: dict[str, Any]) -> float:
+        seconds = extra.get("seconds")
+        if isinstance(seconds, int | float):
+            return float(seconds) * 1000
+        return (self._loop.time() - self._begun) * 1000 if self._begun is not None else 0.0
+
+    async def _take_value(self, sent: dict[str, Any], fields: dict[str, Any]) -> None:
+        try:
+            if sent.get("buffers"):
+                value = await asyncio.to_thread(codec.decode, sent.get("tree"), self._value_buffers)
+            else:
+                value = codec.decode(sent.get("tree"), ())
+        except codec.CodecError as error:
+            fields |= {"error_name": "CodecError", "error": f"CodecError: the value cannot be read: {error}"}
+            return
+        fields["value"] = value
+        fields["value_is_repr"] = bool(sent.get("is_repr"))
+        fields["truncated"] |= bool(sent.get("truncated"))
+
+    def _how_it_ended(self, reply: dict[str, Any]) -> dict[str, Any]:
+        """The fields that say so where the end was not the code's own."""
+        died = self._kernel.ended
+        fields: dict[str, Any] = {"kernel_restarted": died or self._after_restart, "timed_out": self.timed_out}
+        if self.timed_out:
+            name, text = "TimeoutError", f"the code ran longer than {self._timeout:g} s and was interrupted"
+            text += "; it did not react, so its kernel was restarted" if died else ""
+        elif self.interrupted and (died or reply.get("status") != "ok"):
+            name, text = "KeyboardInterrupt", "the run was interrupted"
+            text += "; the code did not react, so its kernel was restarted" if died else ""
+        elif self.lost:
+            name, text = "KernelDiedError", "the kernel stopped answering and was restarted; "
+            text += "the code may have damaged it" if self._begun is not None else "the code was not run"
+            fields["kernel_died"] = True
+        elif died:
+            name, text = "KernelDiedError", f"the code ended its kernel: {self._kernel.describe_end()}"
+            fields["kernel_died"] = True
+        elif not reply:
+            name, text = "KernelError", "the kernel ended the cell without a reply"
+        else:
+            return fields
+        fields |= {"error_name": name, "error": f"{name}: {text}"}
+        stack = self._stack or (self._kernel.last_stack() if died else "")
+        fields["traceback"] = f"{name}: {text}" + (f"\nIt stood at (most recent call last):\n{stack}" if stack else "")
+        return fields

@@ -1,0 +1,139 @@
+"""A kernel that runs: its process, its link and its client, from the launch until nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from kernel_bootstrap import faults
+from kernel_bootstrap.wire import PROTOCOL_VERSION
+
+from ..errors import KernelStartError, LinkError
+from ..host.server import Handlers, LinkServer
+from .client import KernelClient
+from .engine import Engine
+from .provisioner import CodeModeProvisioner, Launch
+
+_SHUTDOWN_GRACE = 2.0
+"""A kernel that is asked to end has this long (its atexit handlers run); then it is killed. Seconds."""
+
+
+class RunningKernel:
+    """One started kernel. Make it with ``start``; ``end`` or ``kill`` it."""
+
+    def __init__(self, provisioner: CodeModeProvisioner, client: KernelClient) -> None:
+        self.client = client
+        self._provisioner = provisioner
+        self._listeners: list[Callable[[], None]] = []
+        self.returncode: int | None = None
+        self._exit = asyncio.get_running_loop().create_task(self._watch())
+
+    @classmethod
+    async def start(cls, engine: Engine, launch: Launch, handlers: Handlers, *, timeout: float) -> RunningKernel:
+        """Launch a kernel and wait until it can run cells; KernelStartError when that takes over ``timeout`` seconds."""
+        loop = asyncio.get_running_loop()
+        hello: asyncio.Future[None] = loop.create_future()
+
+        async def on_hello(*, protocol: Any, **about: Any) -> dict[str, Any]:
+            if protocol != PROTOCOL_VERSION:
+                raise LinkError(f"the kernel speaks version {protocol} of the link, the host {PROTOCOL_VERSION}")
+            if not hello.done():
+                hello.set_result(None)
+            return {}
+
+        provisioner = CodeModeProvisioner.make(engine, launch, {**handlers, "hello": on_hello})
+        kernel: RunningKernel | None = None
+        try:
+            arguments = await provisioner.pre_launch()
+            info = await provisioner.launch_kernel(arguments.pop("cmd"), **arguments)
+            kernel = cls(provisioner, KernelClient(engine.context, dict(info)))
+            await kernel._until_ready(hello, timeout)
+        except BaseException:
+            await asyncio.shield(cls._abandon(provisioner, kernel))
+            raise
+        return kernel
+
+    @staticmethod
+    async def _abandon(provisioner: CodeModeProvisioner, kernel: RunningKernel | None) -> None:
+        if kernel is not None:
+            await kernel.kill()
+            await kernel.close()
+        else:
+            await provisioner.kill()
+            await provisioner.cleanup()
+
+    async def _until_ready(self, hello: asyncio.Future[None], timeout: float) -> None:
+        ready = asyncio.gather(hello, self.client.ready)
+        done, _ = await asyncio.wait({ready, self._exit}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if ready in done:
+            return
+        ready.cancel()
+        await asyncio.wait({ready})
+        how = self.describe_end() if self.ended else f"it was not ready after {timeout:g} s"
+        last = self._provisioner.last_stderr()
+        raise KernelStartError(f"the kernel did not start: {how}" + (f"\n{last}" if last else ""))
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process is gone."""
+        return self.returncode is not None
+
+    @property
+    def link(self) -> LinkServer:
+        """The host's end of its link."""
+        return self._provisioner.link
+
+    def on_end(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when the process ends."""
+        self._listeners.append(listener)
+
+    def forget_end(self, listener: Callable[[], None]) -> None:
+        """Undo ``on_end``."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def request_stack(self) -> None:
+        """Let faulthandler write where the main thread stands; ``last_stack`` reads it."""
+        self._provisioner.signal(faults.STACK_SIGNAL)
+
+    def last_stack(self) -> str:
+        """The last stack that faulthandler wrote, "" for none."""
+        return faults.last_stack(self._provisioner.directory)
+
+    def describe_end(self) -> str:
+        """How the process ended, in words."""
+        code = self.returncode
+        if code is None or code >= 0:
+            return f"it exited with code {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        hint = ", probably out of memory" if -code == signal.SIGKILL else ""
+        return f"it was killed by {name}{hint}"
+
+    async def end(self) -> None:
+        """Shut down politely, then by force; bounded. Closes everything."""
+        if not self.ended:
+            self.client.shut_down()
+            await asyncio.wait({self._exit}, timeout=_SHUTDOWN_GRACE)
+        await self.kill()
+        await self.close()
+
+    async def kill(self) -> None:
+        """End its process and all that it started, now."""
+        await self._provisioner.kill()
+        await self._exit
+
+    async def close(self) -> None:
+        """Close its sockets and remove its directory."""
+        self.client.close()
+        await self._provisioner.cleanup()
+
+    async def _watch(self) -> None:
+        code = await self._provisioner.wait()
+        self.returncode = -signal.SIGKILL if code is None else code
+        for listener in list(self._listeners):
+            listener()

@@ -1,0 +1,65 @@
+"""Reading a zmq socket from an asyncio loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+_BATCH = 200
+"""Messages read before other work of the loop has its turn."""
+
+
+class SocketReader:
+    """Calls ``on_message`` with the frames of each message that comes in on ``socket``.
+
+    zmq's descriptor is edge-triggered: every message has to be read before the next edge comes, and sending may
+    swallow an edge. So call ``check`` after each send.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, socket: zmq.Socket[bytes], on_message: Callable[[list[Any]], None]
+    ) -> None:
+        self._loop = loop
+        self._socket = socket
+        self._on_message = on_message
+        self._fd = int(socket.FD)
+        self._scheduled = False
+        loop.add_reader(self._fd, self._read)
+        self.check()
+
+    def check(self) -> None:
+        """Look for messages soon, whatever the descriptor says."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._read)
+
+    def _read(self) -> None:
+        self._scheduled = False
+        for _ in range(_BATCH):
+            if not self._read_one():
+                return
+        self.check()
+
+    def read_all(self) -> None:
+        """Read what is there now."""
+        while self._read_one():
+            pass
+
+    def _read_one(self) -> bool:
+        if self._socket.closed:
+            return False
+        try:
+            frames = self._socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        self._on_message(frames)
+        return True
+
+    def close(self) -> None:
+        """Stop reading and close the socket."""
+        if not self._socket.closed:
+            self._loop.remove_reader(self._fd)
+            self._socket.close(linger=0)

@@ -1,0 +1,248 @@
+"""What a run gives: the events as they come, and the result that is built from them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any, Literal, TypeAlias
+
+from .errors import ExecutionError, ExecutionTimeoutError, KernelDiedError
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """Text that the code wrote to stdout or stderr."""
+
+    name: Literal["stdout", "stderr"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayEvent:
+    """A rich output: ``data`` maps MIME types to content, as in Jupyter's messages.
+
+    ``kind`` is "display_data" (``display(...)``, plots), "execute_result" (the value of the cell) or
+    "update_display_data", which replaces what was shown with the same ``display_id``.
+    """
+
+    kind: str
+    data: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    display_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearEvent:
+    """``clear_output()``: what was shown goes, with ``wait`` only when the next output comes."""
+
+    wait: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndEvent:
+    """The run is over. Always the last event."""
+
+    result: ExecutionResult
+
+
+OutputEvent: TypeAlias = StreamEvent | DisplayEvent | ClearEvent | EndEvent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionResult:
+    """What the code did. Code that fails is data: ``error`` says how, and ``raise_for_error`` makes it an exception.
+
+    value             the value of the last expression, None where there is none
+    value_is_repr     a repr stands for (a part of) the value, which cannot leave the kernel
+    stdout, stderr    the text that was written
+    error             "ZeroDivisionError: division by zero", or None
+    error_name        "ZeroDivisionError", or None
+    traceback         plain text, the user's frames only; None without an error
+    outputs           every rich output, in order
+    execution_time_ms how long the code ran in the kernel, milliseconds
+    execution_count   the number of the cell in its kernel, None when it did not run
+    timed_out         the code was stopped because its time was up
+    kernel_restarted  variables from before are gone: this run lost its kernel, or is the first on a new one
+    truncated         output or value passed its limit, and was cut
+    """
+
+    value: Any = None
+    value_is_repr: bool = False
+    stdout: str = ""
+    stderr: str = ""
+    error: str | None = None
+    error_name: str | None = None
+    traceback: str | None = None
+    outputs: tuple[DisplayEvent, ...] = ()
+    execution_time_ms: float = 0.0
+    execution_count: int | None = None
+    timed_out: bool = False
+    kernel_restarted: bool = False
+    kernel_died: bool = False
+    truncated: bool = False
+
+    @property
+    def is_ok(self) -> bool:
+        """Whether the code ended without an error."""
+        return self.error is None
+
+    def raise_for_error(self) -> ExecutionResult:
+        """This result; raises ExecutionTimeoutError, KernelDiedError or ExecutionError when it has an error."""
+        if self.error is None:
+            return self
+        if self.timed_out:
+            raise ExecutionTimeoutError(self.error, self)
+        if self.kernel_died:
+            raise KernelDiedError(self.error, self)
+        raise ExecutionError(self.traceback or self.error, self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        parts = [f"<pre>{escape(text)}</pre>" for text in (self.stdout, self.stderr) if text]
+        texts = [text.rstrip("\n") for text in (self.stdout, self.stderr) if text]
+        for output in self.outputs:
+            parts.append(_as_html(output.data))
+            texts.append(str(output.data.get("text/plain", "")))
+        if self.error is not None:
+            shown = self.traceback or self.error
+            parts.append(f"<pre style='color:#b00'>{escape(shown)}</pre>")
+            texts.append(shown)
+        return {"text/plain": "\n".join(texts), "text/html": "\n".join(parts)}
+
+
+def _as_html(data: Mapping[str, Any]) -> str:
+    if "text/html" in data:
+        return str(data["text/html"])
+    if "image/svg+xml" in data:
+        return str(data["image/svg+xml"])
+    for kind in ("image/png", "image/jpeg", "image/gif"):
+        if kind in data:
+            return f"<img src='data:{kind};base64,{escape(str(data[kind]).strip())}'>"
+    for kind in ("text/markdown", "text/latex", "text/plain"):
+        if kind in data:
+            return f"<pre>{escape(str(data[kind]))}</pre>"
+    return ""
+
+
+class _Text:
+    """The head and the tail of a text; what lies between is counted, not kept."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._half = None if limit is None else max(limit // 2, 1)
+        self._head: list[str] = []
+        self._head_room = self._half or 0
+        self._tail: deque[str] = deque()
+        self._tail_size = 0
+        self._dropped = 0
+
+    def add(self, text: str) -> str:
+        """Keep ``text``; returns the part of it that went into the head, to be passed on live."""
+        if self._half is None:
+            self._head.append(text)
+            return text
+        shown = ""
+        if self._head_room:
+            shown, text = _split(text, self._head_room)
+            self._head_room = 0 if text else self._head_room - _size(shown)
+            self._head.append(shown)
+        if text:
+            self._tail.append(text)
+            self._tail_size += _size(text)
+            while self._tail_size - _size(self._tail[0]) >= self._half:
+                gone = _size(self._tail.popleft())
+                self._tail_size -= gone
+                self._dropped += gone
+        return shown
+
+    @property
+    def truncated(self) -> bool:
+        return self._half is not None and self._dropped + self._tail_size > self._half
+
+    def text(self) -> str:
+        head = "".join(self._head)
+        if not self._tail:
+            return head
+        tail = "".join(self._tail)
+        if not self.truncated:
+            return head + tail
+        assert self._half is not None
+        kept = tail.encode("utf-8", "surrogatepass")[-self._half :].decode("utf-8", "ignore")
+        left_out = self._dropped + self._tail_size - _size(kept)
+        return f"{head}\n… [{left_out} bytes left out] …\n{kept}"
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
+
+
+def _split(text: str, size: int) -> tuple[str, str]:
+    """``text`` in two, the first part of at most ``size`` bytes."""
+    if text.isascii():
+        return text[:size], text[size:]
+    first = text.encode("utf-8", "surrogatepass")[:size].decode("utf-8", "ignore")
+    return first, text[len(first) :]
+
+
+class OutputCollector:
+    """Builds the outputs of one run from its events, within a byte limit (None = all).
+
+    stdout, stderr and the rich outputs have the limit each. Of text the head and the tail are kept; rich outputs
+    past the limit are left out. ``listener`` hears of each event as it comes.
+    """
+
+    def __init__(self, limit: int | None, listener: Callable[[OutputEvent], None] | None = None) -> None:
+        self._limit = limit
+        self._listener = listener
+        self._clear_next = False
+        self._left_out = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._texts = {"stdout": _Text(self._limit), "stderr": _Text(self._limit)}
+        self._displays: list[DisplayEvent] = []
+        self._display_bytes = 0
+
+    def add(self, event: OutputEvent) -> None:
+        """Take one event."""
+        if isinstance(event, ClearEvent):
+            self._clear_next = event.wait
+            if not event.wait:
+                self._reset()
+            self._tell(event)
+            return
+        if self._clear_next:
+            self._clear_next = False
+            self._reset()
+        if isinstance(event, StreamEvent):
+            if shown := self._texts[event.name].add(event.text):
+                self._tell(StreamEvent(event.name, shown))
+        elif isinstance(event, DisplayEvent):
+            self._add_display(event)
+
+    def _add_display(self, event: DisplayEvent) -> None:
+        self._display_bytes += sum(_size(item) if isinstance(item, str) else 200 for item in event.data.values())
+        if self._limit is not None and self._display_bytes > self._limit:
+            self._left_out = True
+            return
+        self._tell(event)
+        if event.kind == "update_display_data":
+            for index, shown in enumerate(self._displays):
+                if shown.display_id == event.display_id:
+                    self._displays[index] = DisplayEvent(shown.kind, event.data, event.metadata, event.display_id)
+            return
+        self._displays.append(event)
+
+    def _tell(self, event: OutputEvent) -> None:
+        if self._listener is not None:
+            self._listener(event)
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of ExecutionResult that come from the outputs."""
+        stdout, stderr = self._texts["stdout"], self._texts["stderr"]
+        return {
+            "stdout": stdout.text(),
+            "stderr": stderr.text(),
+            "outputs": tuple(self._displays),
+            "truncated": stdout.truncated or stderr.truncated or self._left_out,
+        }

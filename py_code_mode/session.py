@@ -1,0 +1,380 @@
+"""The Session: code execution with tools, workflows, artifacts and dependencies behind one object."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from enum import Enum, auto
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from .errors import SessionClosedError
+from .results import EndEvent, ExecutionResult, OutputEvent
+
+if TYPE_CHECKING:
+    from .executors.base import Executor
+    from .kernel.engine import Engine
+    from .storage.base import StorageBackend
+    from .workspace import Workspace
+
+
+class _State(Enum):
+    NEW = auto()
+    OPEN = auto()
+    CLOSED = auto()
+
+
+class _Default(Enum):
+    """The timeout that was not given: the executor's own applies. None means no limit."""
+
+    TIMEOUT = auto()
+
+
+class Session:
+    """Runs Python code with state, next to the tools, workflows, artifacts and packages of a workspace.
+
+    ``storage`` keeps workflows, artifacts and the list of dependencies. ``executor`` runs the code; None: a kernel
+    of its own in the workspace's cached virtualenv (``SubprocessExecutor``). ``sync_deps_on_start`` installs all
+    configured dependencies when the session starts. Use it as ``async with``, or call ``start`` and ``close``.
+
+    A session may be used from any event loop and thread; runs queue in the order in which they come.
+    Methods raise SessionClosedError before ``start`` and after ``close``, StorageError when the storage fails.
+    """
+
+    def __init__(
+        self, storage: StorageBackend, executor: Executor | None = None, sync_deps_on_start: bool = False
+    ) -> None:
+        for method in ("get_workflow_library", "get_artifact_store", "get_dependency_store"):
+            if not hasattr(storage, method):
+                raise TypeError(
+                    f"storage must be a storage backend such as FileStorage(base_path=...), not {storage!r}"
+                )
+        if executor is None:
+            from .executors.kernel import SubprocessExecutor
+
+            executor = SubprocessExecutor()
+        if not hasattr(executor, "execute"):
+            raise TypeError(f"executor must be an executor such as SubprocessExecutor(), not {executor!r}")
+        self._storage = storage
+        self._executor = executor
+        self._sync_on_start = sync_deps_on_start
+        self._state = _State.NEW
+        self._engine: Engine | None = None
+        self._workspace: Workspace | None = None
+        self._progress: Callable[[str], None] = lambda line: None
+        self.id = secrets.token_hex(8)
+
+    # -- constructors -----------------------------------------------------------------------------------
+
+    @classmethod
+    def from_base(
+        cls,
+        base: str | Path,
+        *,
+        timeout: float | None = 30.0,
+        extra_deps: tuple[str, ...] | None = None,
+        allow_runtime_deps: bool = True,
+        sync_deps_on_start: bool = False,
+    ) -> Session:
+        """A session on the workspace directory ``base``, with everything that is found in it."""
+        return cls.subprocess(
+            base,
+            timeout=timeout,
+            extra_deps=extra_deps,
+            allow_runtime_deps=allow_runtime_deps,
+            sync_deps_on_start=sync_deps_on_start,
+        )
+
+    @classmethod
+    def subprocess(
+        cls,
+        base_path: str | Path,
+        *,
+        timeout: float | None = 60.0,
+        extra_deps: tuple[str, ...] | None = None,
+        allow_runtime_deps: bool = True,
+        sync_deps_on_start: bool = False,
+        python_version: str | None = None,
+        cache_venv: bool = True,
+    ) -> Session:
+        """The same with the kernel's own options: see ``SubprocessConfig``."""
+        from .executors.kernel import SubprocessConfig, SubprocessExecutor
+        from .storage.file import FileStorage
+
+        storage = FileStorage(base_path)
+        config = SubprocessConfig(
+            timeout=timeout,
+            extra_deps=tuple(extra_deps or ()),
+            allow_runtime_deps=allow_runtime_deps,
+            python_version=python_version,
+            cache_venv=cache_venv,
+        )
+        return cls(storage, SubprocessExecutor(config), sync_deps_on_start)
+
+    @classmethod
+    def inprocess(
+        cls,
+        base_path: str | Path,
+        *,
+        timeout: float | None = 30.0,
+        extra_deps: tuple[str, ...] | None = None,
+        allow_runtime_deps: bool = True,
+        sync_deps_on_start: bool = False,
+    ) -> Session:
+        """A session in this very process: fastest, no isolation; see ``InProcessExecutor``."""
+        from .executors.inprocess import InProcessConfig, InProcessExecutor
+        from .storage.file import FileStorage
+
+        config = InProcessConfig(
+            timeout=timeout, extra_deps=tuple(extra_deps or ()), allow_runtime_deps=allow_runtime_deps
+        )
+        return cls(FileStorage(base_path), InProcessExecutor(config), sync_deps_on_start)
+
+    # -- lifecycle --------------------------------------------------------------------------------------
+
+    async def start(self, *, progress: Callable[[str], None] | None = None) -> None:
+        """Make ready to run. ``progress`` gets a line when something slow happens, such as a first virtualenv.
+
+        Raises VenvError, PythonNotFoundError, KernelStartError; what was begun is ended again. Does nothing
+        for a session that is open; one that is closed cannot be opened again.
+        """
+        if self._state is _State.OPEN:
+            return
+        if self._state is _State.CLOSED:
+            raise SessionClosedError("this session is closed; make a new one")
+        from .kernel.engine import Engine
+        from .workspace import Workspace
+
+        self._state = _State.OPEN
+        self._progress = progress or self._progress
+        engine = self._engine = Engine.lease()
+        try:
+            self._workspace = await engine.call(
+                Workspace.open(engine, self._storage, self._executor, self.id, self._progress)
+            )
+            if self._sync_on_start:
+                await self.sync_deps()
+        except BaseException:
+            await asyncio.shield(self.close())
+            raise
+
+    async def close(self) -> None:
+        """End the session and everything that it started; a second call does nothing."""
+        engine, self._engine = self._engine, None
+        workspace, self._workspace = self._workspace, None
+        self._state = _State.CLOSED
+        if engine is not None:
+            await asyncio.shield(_close(engine, workspace))
+
+    async def reset(self) -> None:
+        """Clear all variables; the namespaces, workflows, artifacts and packages stay."""
+        engine, workspace = self._open()
+        await engine.call(workspace.executor.reset())
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # -- execution --------------------------------------------------------------------------------------
+
+    async def run(
+        self, code: str, timeout: float | _Default | None = _Default.TIMEOUT
+    ) -> ExecutionResult:
+        """Run ``code`` and return what it gave; see ExecutionResult for what failing code gives.
+
+        ``timeout`` in seconds overrides the session's own; None means no limit.
+        """
+        engine, workspace = self._open()
+        limit = self._limit(code, timeout)
+        return await engine.call(workspace.executor.execute(code, limit, None))
+
+    async def stream(
+        self, code: str, timeout: float | _Default | None = _Default.TIMEOUT
+    ) -> AsyncIterator[OutputEvent]:
+        """Run ``code``; yields its outputs as they come, and at last an EndEvent with the result.
+
+        Leaving the iteration early interrupts the code.
+        """
+        engine, workspace = self._open()
+        limit = self._limit(code, timeout)
+        queue = _EventQueue()
+        run = asyncio.ensure_future(engine.call(workspace.executor.execute(code, limit, queue.put)))
+        run.add_done_callback(lambda _: queue.put(None))
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+            yield EndEvent(await run)
+        finally:
+            if not run.done():
+                run.cancel()
+                await asyncio.wait({run})
+
+    def interrupt(self) -> None:
+        """End the run that is under way, at whatever point it is; its result says KeyboardInterrupt.
+
+        Does nothing when no code runs. May be called from any thread.
+        """
+        engine, workspace = self._open()
+        engine.loop.call_soon_threadsafe(workspace.executor.interrupt)
+
+    def _limit(self, code: str, timeout: float | _Default | None) -> float | None:
+        if not isinstance(code, str):
+            raise TypeError(f"code must be a str, not {type(code).__name__}")
+        if isinstance(timeout, _Default):
+            return self._executor.config.timeout
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout must be a positive number of seconds, or None for no limit, not {timeout!r}")
+        return timeout
+
+    # -- capabilities -----------------------------------------------------------------------------------
+
+    def supports(self, capability: str) -> bool:
+        """Whether this session has a capability; False for names that do not exist."""
+        return capability in self.supported_capabilities()
+
+    def supported_capabilities(self) -> set[str]:
+        """The names of what this session can do: see ``Capability``."""
+        return {capability.value for capability in self._executor.capabilities}
+
+    # -- tools ------------------------------------------------------------------------------------------
+
+    async def list_tools(self) -> list[dict[str, Any]]:
+        """Every tool: ``name``, ``description``, ``tags``."""
+        return await self._ask("tools.list")
+
+    async def search_tools(self, query: str, limit: int = 10) -> list[dict[str, Any]]:
+        """The tools that fit ``query``, best first."""
+        return await self._ask("tools.search", query=query, limit=limit)
+
+    # -- workflows --------------------------------------------------------------------------------------
+
+    async def list_workflows(self) -> list[dict[str, Any]]:
+        """Every workflow: ``name``, ``description``, ``parameters``."""
+        return await self._ask("workflows.list")
+
+    async def search_workflows(self, query: str, limit: int = 5) -> list[dict[str, Any]]:
+        """The workflows that fit ``query``, best first."""
+        return await self._ask("workflows.search", query=query, limit=limit)
+
+    async def get_workflow(self, name: str) -> dict[str, Any] | None:
+        """``name``, ``description``, ``parameters``, ``source`` of one workflow, or None."""
+        return await self._ask("workflows.get", name=name)
+
+    async def add_workflow(self, name: str, source: str, description: str) -> dict[str, Any]:
+        """Create and keep a workflow, in place of an older one of that name. Raises WorkflowInvalidError."""
+        return await self._ask("workflows.create", name=name, source=source, description=description)
+
+    async def remove_workflow(self, name: str) -> bool:
+        """Delete a workflow; True if it was there."""
+        return await self._ask("workflows.delete", name=name)
+
+    # -- artifacts --------------------------------------------------------------------------------------
+
+    async def list_artifacts(self) -> list[dict[str, Any]]:
+        """Every artifact: ``name``, ``path``, ``description``, ``metadata``, ``created_at``."""
+        return await self._ask("artifacts.list")
+
+    async def save_artifact(
+        self, name: str, data: Any, description: str = "", metadata: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Keep ``data``. Raises ArtifactNameError, and ArtifactFormatError for what no format can hold."""
+        from kernel_bootstrap import formats
+
+        payload = await asyncio.to_thread(formats.dump, data)
+        return await self._ask(
+            "artifacts.save",
+            name=name,
+            format=payload.format,
+            data=payload.data,
+            details=payload.details,
+            description=description,
+            metadata=None if metadata is None else dict(metadata),
+        )
+
+    async def load_artifact(self, name: str) -> Any:
+        """What was saved under ``name``. Raises ArtifactNotFoundError."""
+        from kernel_bootstrap import formats
+
+        item = await self._ask("artifacts.load", name=name)
+        return await asyncio.to_thread(formats.load, item["format"], item["data"], item["details"])
+
+    async def delete_artifact(self, name: str) -> None:
+        """Remove an artifact. Raises ArtifactNotFoundError."""
+        await self._ask("artifacts.delete", name=name)
+
+    # -- dependencies -----------------------------------------------------------------------------------
+
+    async def list_deps(self) -> list[str]:
+        """The configured requirements and ``extra_deps``, as they were written."""
+        return await self._ask("deps.list")
+
+    async def add_dep(self, package: str) -> dict[str, Any]:
+        """Install a package and keep it; keys ``installed``, ``already_present``, ``failed``."""
+        return await self._ask("deps.add", package=package)
+
+    async def remove_dep(self, package: str) -> dict[str, Any]:
+        """Uninstall a package and drop it; keys ``removed``, ``not_found``, ``failed``, ``removed_from_config``."""
+        return await self._ask("deps.remove", package=package)
+
+    async def sync_deps(self) -> dict[str, Any]:
+        """Install all that is configured; keys as ``add_dep``."""
+        return await self._ask("deps.sync")
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    @property
+    def storage(self) -> StorageBackend:
+        """The storage backend."""
+        return self._storage
+
+    async def _ask(self, method: str, **params: Any) -> Any:
+        engine, workspace = self._open()
+        return await engine.call(workspace.ask(method, params))
+
+    def _open(self) -> tuple[Engine, Workspace]:
+        if self._state is _State.NEW:
+            raise SessionClosedError("the session is not started: use `async with session:` or await session.start()")
+        if self._engine is None or self._workspace is None:
+            raise SessionClosedError("the session is closed")
+        return self._engine, self._workspace
+
+
+async def _close(engine: Engine, workspace: Workspace | None) -> None:
+    try:
+        if workspace is not None:
+            await engine.call(workspace.close())
+    finally:
+        await engine.release()
+
+
+class _EventQueue:
+    """Hands events from the engine's thread to the loop that made it, in order and in batches."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._events: deque[OutputEvent | None] = deque()
+        self._wake = asyncio.Event()
+
+    def put(self, event: OutputEvent | None) -> None:
+        first = not self._events
+        self._events.append(event)
+        if first:
+            try:
+                self._loop.call_soon_threadsafe(self._wake.set)
+            except RuntimeError:
+                pass  # the reader's loop has ended
+
+    async def get(self) -> OutputEvent | None:
+        while not self._events:
+            self._wake.clear()
+            if not self._events:
+                await self._wake.wait()
+        return self._events.popleft()

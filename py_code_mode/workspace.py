@@ -1,0 +1,95 @@
+"""What one session works with: its storage, tools and executor, joined by one table of handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from .deps.installer import Installer
+from .deps.manager import DependencyManager
+from .executors.base import Executor, Host
+from .host import artifacts, deps, tools, workflows
+from .host.server import Handlers
+from .kernel.engine import Engine
+from .kernel.processes import Completed, run
+from .storage.base import StorageBackend
+from .tools.loader import DirectoryToolProvider
+from .tools.registry import ToolRegistry
+
+
+class _ToolRunner:
+    """Runs the commands of tools below the supervisor, marked as this session's."""
+
+    def __init__(self, engine: Engine, owner: str) -> None:
+        self._engine = engine
+        self._owner = owner
+
+    async def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        """See ``tools.base.ProcessRunner``."""
+        return await run(await self._engine.processes(), argv, owner=self._owner, **options)
+
+
+class Workspace:
+    """An open workspace; lives on the engine's loop. The kernel and the Session ask it the same way."""
+
+    def __init__(self, executor: Executor, registry: ToolRegistry, handlers: Handlers) -> None:
+        self.executor = executor
+        self._registry = registry
+        self._handlers = handlers
+
+    @classmethod
+    async def open(
+        cls,
+        engine: Engine,
+        storage: StorageBackend,
+        executor: Executor,
+        owner: str,
+        progress: Callable[[str], None],
+    ) -> Workspace:
+        """Start ``executor`` on ``storage``."""
+        base: Path | None = getattr(storage, "base_path", None)
+        config = executor.config
+        cwd = config.cwd or base or Path.cwd()
+        tools_path = config.tools_path or (base / "tools" if base is not None else None)
+        runner = _ToolRunner(engine, owner)
+        providers = [] if tools_path is None else [DirectoryToolProvider(tools_path, runner, cwd=cwd)]
+        registry = ToolRegistry(providers)
+        table: dict[str, Any] = {}
+
+        def make_handlers(installer: Installer) -> Handlers:
+            manager = DependencyManager(
+                storage.get_dependency_store(),
+                installer,
+                extra=config.extra_deps,
+                allow_runtime=config.allow_runtime_deps,
+            )
+            table.update(tools.handlers(registry))
+            table.update(workflows.handlers(storage.get_workflow_library()))
+            table.update(artifacts.handlers(storage.get_artifact_store()))
+            table.update(deps.handlers(manager))
+            return table
+
+        await registry.list()  # so that the secrets of the tools are known before a kernel gets its environment
+        host = Host(
+            engine=engine,
+            identity=storage.identity,
+            owner=owner,
+            cwd=str(cwd),
+            hidden=registry.secrets,
+            handlers=make_handlers,
+            progress=progress,
+        )
+        await executor.start(host)
+        return cls(executor, registry, table)
+
+    async def ask(self, method: str, params: dict[str, Any]) -> Any:
+        """Answer a method as the code in the session would get it answered."""
+        return await self._handlers[method](**params)
+
+    async def close(self) -> None:
+        """End the executor and the tools."""
+        try:
+            await self.executor.close()
+        finally:
+            await self._registry.close()
