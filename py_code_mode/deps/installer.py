@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -58,9 +57,9 @@ class Installer(Protocol):
 class MemoryInstaller:
     """An ``Installer`` that keeps the packages of its environment in a dict.
 
-    ``available`` has the versions that can be installed, by package name; None: any package, in the
-    version that it is pinned to, else 1.0. ``packages`` has those that are there from the start. ``calls``
-    records the arguments of each ``install``.
+    ``available`` has the versions that can be installed, by package name; None: any package, in a
+    version that the requirement names, else 1.0. ``packages`` has those that are there from the start.
+    ``calls`` records the arguments of each ``install``.
     """
 
     def __init__(
@@ -84,6 +83,9 @@ class MemoryInstaller:
         report = InstallReport()
         for text in requirements:
             requirement = Requirement(text)
+            if requirement.marker is not None and not requirement.marker.evaluate():
+                report.installed.append(text)
+                continue
             version = self._choose(requirement)
             if version is None:
                 report.failed[text] = f"no version of {requirement.name} fits {text!r}"
@@ -102,10 +104,7 @@ class MemoryInstaller:
 
     def _choose(self, requirement: Requirement) -> str | None:
         if self._available is None:
-            return _pinned(requirement.specifier) or "1.0"
+            named = [part.version for part in requirement.specifier]
+            return next((v for v in [*named, "1.0"] if requirement.specifier.contains(v)), None)
         versions = self._available.get(canonicalize_name(requirement.name), [])
         return max(requirement.specifier.filter(versions), key=Version, default=None)
-
-
-def _pinned(specifier: SpecifierSet) -> str | None:
-    return next((part.version for part in specifier if part.operator == "=="), None)

@@ -1,0 +1,74 @@
+"""The store of artifacts, which deals in bytes, and the way of a value into it and out again."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from kernel_bootstrap import formats
+from kernel_bootstrap.formats import Payload
+from kernel_bootstrap.wire import Buffer
+from py_code_mode.errors import ArtifactNotFoundError
+
+from .artifact import Artifact
+
+
+class ArtifactStore(Protocol):
+    """Keeps artifacts. Session and the kernel's requests call it in worker threads; it is thread-safe.
+
+    Every method raises ArtifactNameError for a name that is refused, StorageError when the storage fails.
+    """
+
+    def save(
+        self, name: str, payload: Payload, description: str = "", metadata: dict[str, Any] | None = None
+    ) -> Artifact:
+        """Create or replace, value and description at once: a crash leaves the old artifact or the new one.
+
+        ``created_at`` stays when an artifact is replaced. Raises ArtifactFormatError when ``metadata`` is not
+        a JSON object, ArtifactNameError when the name is a folder of other artifacts, or below one.
+        """
+        ...
+
+    def read(self, name: str) -> tuple[Artifact, Buffer]:
+        """The artifact and its bytes, which belong together. Raises ArtifactNotFoundError."""
+        ...
+
+    def get(self, name: str) -> Artifact | None:
+        """The artifact without its bytes; None: there is no such."""
+        ...
+
+    def list(self) -> builtins.list[Artifact]:
+        """All artifacts by name."""
+        ...
+
+    def delete(self, name: str) -> bool:
+        """Delete one; False: there is no such."""
+        ...
+
+
+def save_value(
+    store: ArtifactStore,
+    name: str,
+    value: Any,
+    description: str = "",
+    metadata: dict[str, Any] | None = None,
+) -> Artifact:
+    """Save ``value`` in the format that fits it. Raises ArtifactFormatError when none does."""
+    return store.save(name, formats.dump(value), description, metadata)
+
+
+def load_value(store: ArtifactStore, name: str) -> Any:
+    """The value of an artifact. Raises ArtifactNotFoundError, and ArtifactFormatError for spoiled content."""
+    artifact, data = store.read(name)
+    return formats.load(artifact.format, data, artifact.details)
+
+
+def not_found(name: str, names: Iterable[str]) -> ArtifactNotFoundError:
+    """The error for an artifact that is not there; it tells the nearest of ``names``."""
+    known = sorted(names)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    some = ", ".join(map(repr, known[:10])) + (", ..." if len(known) > 10 else "")
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {some or 'none'}"
+    return ArtifactNotFoundError(f"no artifact {name!r}; {hint}", artifact=name)

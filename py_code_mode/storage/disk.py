@@ -1,0 +1,109 @@
+"""What the file stores share: errors that say where, one lock for several processes, files replaced whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from kernel_bootstrap.wire import Buffer
+from py_code_mode.errors import StorageError
+
+LOCK_TIMEOUT = 30.0
+"""Seconds to wait for another process; a lock is held for milliseconds, so its holder is stopped by then."""
+
+_LOCK_POLL = 0.002
+_TEMPORARY = ".tmp-"
+_ABANDONED = 3600.0  # seconds without a write after which a temporary file belongs to nobody
+
+
+@contextmanager
+def storage_errors(doing: str, path: Path) -> Iterator[None]:
+    """Turns an OSError into a StorageError with ``doing`` ("save the artifact"), ``path`` and the reason."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(f"cannot {doing} at {path}: {reason}") from error
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Holds the lock file ``path``, made when it is missing, against threads and processes alike.
+
+    Raises StorageError after LOCK_TIMEOUT. The kernel releases the lock of a process that dies.
+    """
+    from filelock import FileLock, Timeout  # costs more than the rest of this package; only writers need it
+
+    lock = FileLock(path, timeout=LOCK_TIMEOUT, poll_interval=_LOCK_POLL)
+    with storage_errors("lock the workspace", path):
+        try:
+            lock.acquire()
+        except Timeout:
+            raise StorageError(
+                f"another process has held {path} for {LOCK_TIMEOUT:g} s: end it, or try again"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def inside(base: Path, path: Path) -> Path:
+    """``path`` with its symbolic links resolved. Raises StorageError when they lead out of ``base``."""
+    real = Path(os.path.realpath(path))
+    if not real.is_relative_to(base):
+        raise StorageError(f"{path} is a symbolic link that leaves the workspace {base}: it leads to {real}")
+    return real
+
+
+def write_temporary(folder: Path, data: Buffer) -> Path:
+    """A new file of ``folder`` that holds ``data``, to be renamed into place. See ``is_temporary``."""
+    path = folder / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+        try:
+            rest = memoryview(data).cast("B")
+            while len(rest):
+                rest = rest[os.write(fd, rest) :]
+        finally:
+            os.close(fd)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
+    return path
+
+
+def replace_file(target: Path, data: Buffer) -> None:
+    """Make ``data`` the content of ``target``; whatever ends this process leaves the old file or the new one.
+
+    A file that is there keeps its permissions.
+    """
+    temporary = write_temporary(target.parent, data)
+    try:
+        with suppress(FileNotFoundError):
+            temporary.chmod(target.stat().st_mode & 0o7777)
+        temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is one that ``write_temporary`` made."""
+    return name.startswith(_TEMPORARY)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that writers left in ``folder`` when they died."""
+    limit = time.time() - _ABANDONED
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if is_temporary(entry.name) and entry.stat(follow_symlinks=False).st_mtime < limit:
+                with suppress(OSError):
+                    Path(entry.path).unlink()

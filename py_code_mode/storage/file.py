@@ -1,0 +1,56 @@
+"""A workspace in a directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from py_code_mode.workflows.library import WorkflowLibrary
+
+from .file_artifacts import FileArtifactStore
+from .file_deps import FileDependencyStore
+from .file_workflows import FileWorkflowStore
+
+
+class FileStorage:
+    """The workspace in the directory ``base_path`` ("~" is expanded), with the files as people know them.
+
+    ``artifacts/``, ``workflows/`` and ``requirements.txt`` lie below it; what is missing is created when it
+    is first written to. Several processes can use one directory. Files that people add, edit and delete
+    are seen at the next call.
+    """
+
+    def __init__(self, base_path: str | Path) -> None:
+        if not isinstance(base_path, str | os.PathLike):
+            raise TypeError(f"base_path is a str or a Path, not {type(base_path).__name__}")
+        if not os.fspath(base_path):
+            raise ValueError("base_path is empty; '.' is the current directory")
+        self._base = Path(base_path).expanduser().resolve()
+        self._workflows = WorkflowLibrary(FileWorkflowStore(self._base))
+        self._artifacts = FileArtifactStore(self._base)
+        self._dependencies = FileDependencyStore(self._base)
+
+    def __repr__(self) -> str:
+        return f"FileStorage({str(self._base)!r})"
+
+    @property
+    def base_path(self) -> Path:
+        """The directory, absolute, its symbolic links resolved."""
+        return self._base
+
+    @property
+    def identity(self) -> str:
+        """ "file:" and the absolute path."""
+        return f"file:{self._base}"
+
+    def get_workflow_library(self) -> WorkflowLibrary:
+        """The workflows, from ``workflows/*.py``."""
+        return self._workflows
+
+    def get_artifact_store(self) -> FileArtifactStore:
+        """The artifacts, below ``artifacts/``."""
+        return self._artifacts
+
+    def get_dependency_store(self) -> FileDependencyStore:
+        """The requirements, from ``requirements.txt``."""
+        return self._dependencies

@@ -1,0 +1,126 @@
+"""Workflows as ``workflows/<name>.py``."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import stat as stat_module
+import time
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+
+from kernel_bootstrap.wire import Buffer
+from py_code_mode.errors import WorkflowInvalidError
+from py_code_mode.workflows.workflow import MAX_SOURCE_BYTES, workflow_path
+
+from .disk import inside, replace_file, storage_errors, sweep
+
+_SUFFIX = ".py"
+_SETTLED_NS = 50_000_000
+"""A file changed less than this before it is looked at can change again without its times showing it: the
+clock of a file system ticks every 1 to 10 ms."""
+
+_unique = itertools.count()
+
+
+class FileWorkflowStore:
+    """The WorkflowStore on files. Names with "_" or "." in front are not workflows."""
+
+    def __init__(self, base: Path) -> None:
+        self._base = base
+        self._root = base / "workflows"
+
+    def stamps(self) -> Mapping[str, Hashable]:
+        """See ``WorkflowStore.stamps``."""
+        found: dict[str, Hashable] = {}
+        now = time.time_ns()
+        with storage_errors("list the workflows", self._root):
+            inside(self._base, self._root)
+            try:
+                with os.scandir(self._root) as entries:
+                    for entry in entries:
+                        name = entry.name.removesuffix(_SUFFIX)
+                        if name == entry.name or not _is_name(name):
+                            continue
+                        try:
+                            found[name] = _stamp(entry.stat(follow_symlinks=False), now)
+                        except FileNotFoundError:
+                            continue
+            except FileNotFoundError:
+                return {}
+        return found
+
+    def stamp(self, name: str) -> Hashable | None:
+        """See ``WorkflowStore.stamp``."""
+        if not _is_name(name):
+            return None
+        path = self._path(name)
+        with storage_errors("read the workflow", path):
+            try:
+                return _stamp(path.stat(follow_symlinks=False), time.time_ns())
+            except FileNotFoundError:
+                return None
+
+    def read(self, name: str) -> bytes | None:
+        """See ``WorkflowStore.read``. Links, folders and what is too large are not read."""
+        if not _is_name(name):
+            return None
+        path = self._path(name)
+        with storage_errors("read the workflow", path):
+            try:
+                mode = path.stat(follow_symlinks=False).st_mode
+                if not stat_module.S_ISREG(mode):
+                    raise _invalid(name, f"it is {_kind(mode)}, and workflows are plain files")
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
+            with os.fdopen(fd, "rb") as file:
+                return file.read(MAX_SOURCE_BYTES + 1)
+
+    def write(self, name: str, source: Buffer) -> None:
+        """See ``WorkflowStore.write``."""
+        path = self._path(name)
+        with storage_errors("write the workflow", path):
+            self._root.mkdir(parents=True, exist_ok=True)
+            sweep(self._root)
+            replace_file(path, source)
+
+    def delete(self, name: str) -> bool:
+        """See ``WorkflowStore.delete``."""
+        if not _is_name(name):
+            return False
+        path = self._path(name)
+        with storage_errors("delete the workflow", path):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                return False
+        return True
+
+    def _path(self, name: str) -> Path:
+        return inside(self._base, self._root) / f"{name}{_SUFFIX}"
+
+
+def _is_name(name: str) -> bool:
+    if not isinstance(name, str) or not name or name[0] in "._" or "/" in name or "\0" in name:
+        return False
+    try:
+        return len(os.fsencode(name)) + len(_SUFFIX) <= 255
+    except UnicodeEncodeError:
+        return False
+
+
+def _stamp(stat: os.stat_result, now: int) -> Hashable:
+    changed = max(stat.st_mtime_ns, stat.st_ctime_ns)
+    fresh = next(_unique) if now - changed < _SETTLED_NS else None
+    return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_mode, fresh)
+
+
+def _kind(mode: int) -> str:
+    if stat_module.S_ISLNK(mode):
+        return "a symbolic link"
+    return "a folder" if stat_module.S_ISDIR(mode) else "a special file"
+
+
+def _invalid(name: str, reason: str) -> WorkflowInvalidError:
+    return WorkflowInvalidError(f"{workflow_path(name)}: {reason}", workflow=name)

@@ -1,0 +1,175 @@
+"""A workspace in memory: the twin of FileStorage, for tests and for sessions that keep nothing."""
+
+from __future__ import annotations
+
+import builtins
+import itertools
+import threading
+import uuid
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+from kernel_bootstrap.formats import Payload
+from kernel_bootstrap.wire import Buffer
+from py_code_mode.artifacts.artifact import Artifact, check_name, check_notes, utc_now
+from py_code_mode.artifacts.store import not_found
+from py_code_mode.deps.requirements import Problem, RequirementsText
+from py_code_mode.errors import ArtifactNameError
+from py_code_mode.workflows.library import WorkflowLibrary
+
+
+class MemoryStorage:
+    """A workspace that ends with its process. ``requirements`` is the text of its requirements.txt."""
+
+    def __init__(self, *, requirements: str = "") -> None:
+        self._identity = f"memory:{uuid.uuid4().hex}"
+        self._workflows = WorkflowLibrary(MemoryWorkflowStore())
+        self._artifacts = MemoryArtifactStore(self._identity)
+        self._dependencies = MemoryDependencyStore(requirements)
+
+    @property
+    def identity(self) -> str:
+        """ "memory:" and random text, another for each instance."""
+        return self._identity
+
+    def get_workflow_library(self) -> WorkflowLibrary:
+        """The workflows."""
+        return self._workflows
+
+    def get_artifact_store(self) -> MemoryArtifactStore:
+        """The artifacts."""
+        return self._artifacts
+
+    def get_dependency_store(self) -> MemoryDependencyStore:
+        """The configured dependencies."""
+        return self._dependencies
+
+
+class MemoryWorkflowStore:
+    """The WorkflowStore in a dict."""
+
+    def __init__(self) -> None:
+        self._sources: dict[str, tuple[int, bytes]] = {}
+        self._versions = itertools.count()
+
+    def stamps(self) -> Mapping[str, Hashable]:
+        """See ``WorkflowStore.stamps``."""
+        return {name: version for name, (version, _) in self._sources.copy().items()}
+
+    def stamp(self, name: str) -> Hashable | None:
+        """See ``WorkflowStore.stamp``."""
+        found = self._sources.get(name)
+        return None if found is None else found[0]
+
+    def read(self, name: str) -> bytes | None:
+        """See ``WorkflowStore.read``."""
+        found = self._sources.get(name)
+        return None if found is None else found[1]
+
+    def write(self, name: str, source: Buffer) -> None:
+        """See ``WorkflowStore.write``."""
+        self._sources[name] = (next(self._versions), bytes(source))
+
+    def delete(self, name: str) -> bool:
+        """See ``WorkflowStore.delete``."""
+        return self._sources.pop(name, None) is not None
+
+
+class MemoryArtifactStore:
+    """The ArtifactStore in a dict. ``url`` is what the paths of its artifacts begin with."""
+
+    def __init__(self, url: str = "memory:") -> None:
+        self._url = url
+        self._lock = threading.Lock()
+        self._items: dict[str, tuple[Artifact, bytes]] = {}
+
+    def save(
+        self, name: str, payload: Payload, description: str = "", metadata: dict[str, Any] | None = None
+    ) -> Artifact:
+        """See ``ArtifactStore.save``."""
+        parts = check_name(name)
+        notes = check_notes(name, description, metadata)
+        data = bytes(payload.data)
+        now = utc_now()
+        with self._lock:
+            self._check_folders(name, parts)
+            old = self._items.get(name)
+            artifact = Artifact(
+                name=name,
+                path=f"{self._url}/artifacts/{name}",
+                format=payload.format,
+                size=len(data),
+                created_at=now if old is None else old[0].created_at,
+                updated_at=now,
+                description=description,
+                metadata=notes,
+                details=payload.details,
+            )
+            self._items[name] = (artifact, data)
+        return artifact
+
+    def read(self, name: str) -> tuple[Artifact, Buffer]:
+        """See ``ArtifactStore.read``."""
+        check_name(name)
+        with self._lock:
+            found = self._items.get(name)
+            if found is None:
+                raise not_found(name, self._items)
+            return found
+
+    def get(self, name: str) -> Artifact | None:
+        """See ``ArtifactStore.get``."""
+        check_name(name)
+        with self._lock:
+            found = self._items.get(name)
+        return None if found is None else found[0]
+
+    def list(self) -> builtins.list[Artifact]:
+        """See ``ArtifactStore.list``."""
+        with self._lock:
+            return [self._items[name][0] for name in sorted(self._items)]
+
+    def delete(self, name: str) -> bool:
+        """See ``ArtifactStore.delete``."""
+        check_name(name)
+        with self._lock:
+            return self._items.pop(name, None) is not None
+
+    def _check_folders(self, name: str, parts: tuple[str, ...]) -> None:
+        # Names that could not lie in one folder together are refused here, too: workspaces can be moved.
+        for depth in range(1, len(parts)):
+            folder = "/".join(parts[:depth])
+            if folder in self._items:
+                raise ArtifactNameError(
+                    f"{name!r} cannot be used: {folder!r} is an artifact, so it cannot be a folder",
+                    artifact=name,
+                )
+        if any(other.startswith(f"{name}/") for other in self._items):
+            raise ArtifactNameError(f"{name!r} is a folder that holds other artifacts", artifact=name)
+
+
+class MemoryDependencyStore:
+    """The DependencyStore in a RequirementsText."""
+
+    def __init__(self, text: str = "") -> None:
+        self._lock = threading.Lock()
+        self._content = RequirementsText(text)
+
+    def read(self) -> list[str]:
+        """See ``DependencyStore.read``."""
+        return self._content.requirements()
+
+    def problems(self) -> list[Problem]:
+        """See ``DependencyStore.problems``."""
+        return self._content.problems()
+
+    def add(self, requirement: str) -> None:
+        """See ``DependencyStore.add``."""
+        with self._lock:
+            self._content = self._content.with_requirement(requirement)
+
+    def remove(self, name: str) -> bool:
+        """See ``DependencyStore.remove``."""
+        with self._lock:
+            before, self._content = self._content, self._content.without(name)
+            return str(before) != str(self._content)

@@ -1,0 +1,168 @@
+"""The workflows of a workspace: listed, searched, created, deleted, over any store."""
+
+from __future__ import annotations
+
+import builtins
+import difflib
+import threading
+from collections.abc import Hashable, Mapping
+from typing import Protocol
+
+from kernel_bootstrap.wire import Buffer
+from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
+from py_code_mode.ranking import Document, KeywordRanker, Ranker
+
+from .workflow import MAX_SOURCE_BYTES, Workflow, describe, parse, workflow_path
+
+
+class WorkflowStore(Protocol):
+    """Where the sources are kept. Only the library calls it, from several threads at once.
+
+    A name is whatever the storage has before ".py"; the library says which ones can be workflows. A stamp
+    is equal to an earlier one only if the source has not changed in between. All of it raises
+    StorageError when the storage fails.
+    """
+
+    def stamps(self) -> Mapping[str, Hashable]:
+        """The stamps of all workflows, by name. ``list`` and ``search`` ask for them at each call."""
+        ...
+
+    def stamp(self, name: str) -> Hashable | None:
+        """The stamp of one, at a cost that does not grow with their number; None: there is no such."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """The source as stored; None: it is gone. Raises WorkflowInvalidError for what cannot be read."""
+        ...
+
+    def write(self, name: str, source: Buffer) -> None:
+        """Create or replace; a crash leaves the old source or the new one."""
+        ...
+
+    def delete(self, name: str) -> bool:
+        """Delete one; False: there is no such."""
+        ...
+
+
+class WorkflowLibrary:
+    """The workflows of one workspace. What changes in the store is seen at the next call.
+
+    Thread-safe, and blocking: call it off the event loop. Sources are parsed, never run.
+    """
+
+    def __init__(self, store: WorkflowStore, ranker: Ranker | None = None) -> None:
+        self._store = store
+        self._ranker: Ranker = ranker or KeywordRanker()
+        self._lock = threading.Lock()
+        self._parsed: dict[str, tuple[Hashable, Workflow]] = {}
+
+    def list(self) -> builtins.list[Workflow]:
+        """All workflows by name, broken ones included (``Workflow.broken`` says why)."""
+        stamps = self._store.stamps()
+        found = [self._load(name, stamps[name]) for name in sorted(stamps)]
+        with self._lock:
+            for name in self._parsed.keys() - stamps.keys():
+                self._parsed.pop(name, None)
+        return [workflow for workflow in found if workflow is not None]
+
+    def get(self, name: str) -> Workflow | None:
+        """The workflow of that name, broken or not; None: there is no such."""
+        stamp = self._store.stamp(name)
+        return None if stamp is None else self._load(name, stamp)
+
+    def require(self, name: str) -> Workflow:
+        """The workflow of that name, to be invoked.
+
+        Raises WorkflowNotFoundError, which names the nearest ones, and WorkflowInvalidError for a broken one.
+        """
+        workflow = self.get(name)
+        if workflow is None:
+            names = sorted(self._store.stamps())
+            near = difflib.get_close_matches(str(name), names, n=3)
+            hint = (
+                f"did you mean {' or '.join(near)}?"
+                if near
+                else f"there are: {', '.join(names[:20]) or 'none'}"
+            )
+            raise WorkflowNotFoundError(f"no workflow {name!r}; {hint}", workflow=name)
+        if workflow.broken is not None:
+            raise WorkflowInvalidError(f"workflow {name!r} is broken: {workflow.broken}", workflow=name)
+        return workflow
+
+    def create(self, name: str, source: str, description: str = "") -> Workflow:
+        """Store a workflow; one of that name is replaced.
+
+        ``description`` becomes the module docstring of the source; an empty one keeps the docstring that the
+        source has. Raises WorkflowInvalidError (reason, line, what was expected) and stores nothing then.
+        """
+        source = source.removeprefix("\ufeff") if isinstance(source, str) else source
+        workflow = parse(name, source)
+        if not isinstance(description, str):
+            raise WorkflowInvalidError(
+                f"the description of a workflow is a string, not {type(description).__name__}", workflow=name
+            )
+        if description.strip():
+            workflow = parse(name, describe(name, source, description.strip()))
+        elif not workflow.description:
+            raise WorkflowInvalidError(
+                f"workflow {name!r} has no description: give one, or begin its source with a docstring",
+                workflow=name,
+            )
+        self._store.write(name, workflow.source.encode())
+        return workflow
+
+    def delete(self, name: str) -> bool:
+        """Delete a workflow, broken ones too; False: there is no such."""
+        with self._lock:
+            self._parsed.pop(name, None)
+        return self._store.delete(name)
+
+    def search(self, query: str, limit: int = 5) -> builtins.list[Workflow]:
+        """At most ``limit`` workflows that can be invoked, the best match first.
+
+        Name, description and parameters count most, the source a little.
+        """
+        workflows = [workflow for workflow in self.list() if workflow.broken is None]
+        matches = self._ranker.rank(query, [_document(workflow) for workflow in workflows], limit)
+        return [workflows[match.index] for match in matches]
+
+    def _load(self, name: str, stamp: Hashable) -> Workflow | None:
+        with self._lock:
+            known = self._parsed.get(name)
+        if known is not None and known[0] == stamp:
+            return known[1]
+        # The stamp was taken before the source is read: a source that changes in between is read again.
+        try:
+            data = self._store.read(name)
+            if data is None:
+                return None
+            workflow = _parse_or_broken(name, data, known[1] if known else None)
+        except (WorkflowInvalidError, StorageError) as error:
+            workflow = Workflow(name, path=workflow_path(name), broken=error.message)
+        with self._lock:
+            self._parsed[name] = (stamp, workflow)
+        return workflow
+
+
+def _parse_or_broken(name: str, data: bytes, known: Workflow | None) -> Workflow:
+    if len(data) > MAX_SOURCE_BYTES:
+        reason = f"it has {len(data):,} bytes, more than {MAX_SOURCE_BYTES:,}"
+        return Workflow(name, path=workflow_path(name), broken=f"{workflow_path(name)}: {reason}")
+    try:
+        source = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return Workflow(
+            name, path=workflow_path(name), broken=f"{workflow_path(name)}:{line}: it is not UTF-8"
+        )
+    if known is not None and known.source == source and source:
+        return known
+    try:
+        return parse(name, source)
+    except WorkflowInvalidError as error:
+        return Workflow(name, path=workflow_path(name), source=source, broken=error.message)
+
+
+def _document(workflow: Workflow) -> Document:
+    words = [f"{parameter.name} {parameter.doc}" for parameter in workflow.parameters]
+    return Document(workflow.name, " ".join([workflow.description, *words]), workflow.source)
