@@ -18,7 +18,8 @@ from .wire import Buffer
 Handler: TypeAlias = Callable[["Decoder", dict[str, Any], int], Any]
 
 PANDAS_TAGS: Final = frozenset(
-    {"frame", "series", "index", "column", "categorical", "timestamp", "pdtimedelta", "nat", "na"}
+    {"frame", "series", "index", "column", "categorical"}
+    | {"timestamp", "pdtimedelta", "period", "interval", "nat", "na"}
 )
 ZONE_KEY: Final = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,3}")
 """An IANA key and nothing else: zoneinfo looks it up as a path, and as a package."""

@@ -14,7 +14,7 @@ import re
 import sys
 from typing import Any, Final
 
-from .codec import CONTAINER_COST, TAG, CodecError, library
+from .codec import CONTAINER_COST, INLINE, TAG, CodecError, library
 from .codec_decode import Decoder, integers
 from .codec_encode import Encoder
 from .codec_types import Handler
@@ -46,17 +46,26 @@ def encode_array(enc: Encoder, value: Any, depth: int) -> Any:
     descr = dtype_descr(array.dtype)
     if descr is None:
         return enc.opaque(value)
-    rows = array.shape[0] if array.ndim else 1
-    if rows and array.nbytes > enc.room() and array.ndim:
-        array = array[: int(enc.room() * rows / array.nbytes)]
     enc.spend(CONTAINER_COST * (1 + array.ndim))
+    rows = len(array) if array.ndim else 1
+    array = _first_rows(enc, array)
     data, fortran = raw_data(array)
     tree: dict[str, Any] = {TAG: "ndarray", "d": descr, "s": list(array.shape), **enc.blob(data)}
     if fortran:
         tree["f"] = True
-    if array.ndim and array.shape[0] < rows:
+    if array.ndim and len(array) < rows:
         enc.cut()
     return tree
+
+
+def _first_rows(enc: Encoder, array: Any) -> Any:
+    """``array``, or as many of its first rows as one blob may hold."""
+    room = enc.room()
+    if array.nbytes <= INLINE or room <= INLINE:
+        room = (enc.left - CONTAINER_COST) * 3 // 4  # base64
+    if array.nbytes <= room or array.ndim == 0:
+        return array
+    return array[: max(int(room * len(array) / array.nbytes), 0)]
 
 
 def raw_data(array: Any) -> tuple[Buffer, bool]:
@@ -91,6 +100,8 @@ def _encode_lists(enc: Encoder, array: Any, depth: int) -> Any:
     """For a receiver without numpy: nested lists of Python values."""
     if array.dtype.kind in "mM" and array.dtype.str[3:] not in ("", "[Y]", "[M]"):
         array = array.astype(array.dtype.str[:3] + "[us]")  # finer ones would become bare integers
+    elif array.dtype.char in "gG":  # Python has no long doubles
+        array = array.astype("f8" if array.dtype.char == "g" else "c16")
     if array.ndim == 0:
         return enc.value(array.item(), depth)
     return enc.fit(

@@ -32,6 +32,8 @@ def handler_for(value: Any) -> Handler | None:
         (pd.api.extensions.ExtensionArray, _encode_array),
         (pd.Timestamp, _encode_timestamp),
         (pd.Timedelta, _encode_timedelta),
+        (pd.Period, _encode_period),
+        (pd.Interval, _encode_interval),
     ):
         if isinstance(value, kind):
             return handler
@@ -165,10 +167,12 @@ def _as_arrow(array: Any) -> Any:
 
 
 def _plain_list(values: Any) -> list[Any]:
-    """The items as Python values, what is missing as None."""
+    """The items as Python values; what is missing is None, but in columns of floats."""
     pd = sys.modules["pandas"]
     items: list[Any] = values.tolist()
-    return [None if item is pd.NA or item is pd.NaT else item for item in items]
+    if isinstance(values.dtype, pd.api.extensions.ExtensionDtype):
+        return [None if gone else item for item, gone in zip(items, values.isna(), strict=True)]
+    return [None if item is pd.NaT else item for item in items]
 
 
 def _encode_timestamp(enc: Encoder, value: Any, depth: int) -> Any:
@@ -184,6 +188,20 @@ def _encode_timedelta(enc: Encoder, value: Any, depth: int) -> Any:
         return enc.value(value.to_pytimedelta(), depth)
     enc.spend(2 * CONTAINER_COST)
     return {TAG: "pdtimedelta", "v": int(value.asm8.astype("int64")), "unit": value.unit}
+
+
+def _encode_period(enc: Encoder, value: Any, depth: int) -> Any:
+    if not enc.accepts >= TABULAR:
+        return enc.value(str(value), depth)
+    enc.spend(3 * CONTAINER_COST)
+    return {TAG: "period", "v": value.ordinal, "freq": value.freqstr}
+
+
+def _encode_interval(enc: Encoder, value: Any, depth: int) -> Any:
+    if not enc.accepts >= TABULAR:
+        return enc.value(str(value), depth)
+    ends = [enc.value(end, depth) for end in (value.left, value.right)]
+    return {TAG: "interval", "v": ends, "closed": value.closed}
 
 
 def _encode_nat(enc: Encoder, value: Any, depth: int) -> Any:
@@ -278,6 +296,15 @@ def _decode_timedelta(dec: Decoder, tree: dict[str, Any], depth: int) -> Any:
     return pd.Timedelta(np.timedelta64(integers([tree["v"]])[0], text(tree, "unit")))
 
 
+def _decode_period(dec: Decoder, tree: dict[str, Any], depth: int) -> Any:
+    return library("pandas").Period(ordinal=integers([tree["v"]])[0], freq=text(tree, "freq"))
+
+
+def _decode_interval(dec: Decoder, tree: dict[str, Any], depth: int) -> Any:
+    left, right = dec.items(tree["v"], depth)
+    return library("pandas").Interval(left, right, closed=text(tree, "closed"))
+
+
 def _decode_nat(dec: Decoder, tree: dict[str, Any], depth: int) -> Any:
     return library("pandas").NaT
 
@@ -294,6 +321,8 @@ DECODERS: Final = {
     "categorical": _decode_categorical,
     "timestamp": _decode_timestamp,
     "pdtimedelta": _decode_timedelta,
+    "period": _decode_period,
+    "interval": _decode_interval,
     "nat": _decode_nat,
     "na": _decode_na,
 }
