@@ -1,0 +1,162 @@
+"""numpy arrays and tables as files: ``.npy`` and the Arrow IPC file format, which other programs read too.
+
+A frame that Arrow would change (labels that are not unique strings, columns of mixed objects) is left to the
+codec's own format.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from .codec import SAFE_ARROW, CodecError, library
+from .codec_numpy import dtype_descr, raw_data
+from .errors import ArtifactFormatError
+from .formats import Payload
+from .wire import Buffer
+
+NAMED_COLUMNS: Final = 100
+"""Columns that the details name."""
+PLAIN_OBJECTS: Final = frozenset({"string", "empty"})
+"""What pandas calls columns of objects that come back from Arrow as they were."""
+
+
+def dump_table(value: Any) -> Payload | None:
+    """``value`` as npy or arrow; None if it is not for these formats. Raises ArtifactFormatError."""
+    np, pd, pa = (sys.modules.get(name) for name in ("numpy", "pandas", "pyarrow"))
+    if np is not None and isinstance(value, np.ndarray) and not isinstance(value, np.ma.MaskedArray):
+        return _dump_npy(np, value)
+    if pd is not None and isinstance(value, pd.DataFrame | pd.Series):
+        return _dump_pandas(pd, value)
+    if pa is not None and isinstance(value, pa.Table | pa.RecordBatch):
+        table = pa.Table.from_batches([value]) if isinstance(value, pa.RecordBatch) else value
+        return _dump_arrow(table, "Table")
+    pl = sys.modules.get("polars")
+    if pl is not None and isinstance(value, pl.DataFrame):
+        _need_pyarrow("polars.DataFrame", "value.write_csv()")
+        return _dump_arrow(value.to_arrow(compat_level=pl.CompatLevel.oldest()), "Table")
+    return None
+
+
+def _dump_npy(np: Any, value: Any) -> Payload | None:
+    array = np.asarray(value)
+    if dtype_descr(array.dtype) is None:
+        return None
+    data, fortran = raw_data(array)
+    head = io.BytesIO()
+    header = {
+        "descr": np.lib.format.dtype_to_descr(array.dtype),
+        "fortran_order": fortran,
+        "shape": array.shape,
+    }
+    try:
+        np.lib.format.write_array_header_1_0(head, header)
+    except ValueError:  # more than 64 KiB of field names
+        np.lib.format.write_array_header_2_0(head, header)
+    details = {"shape": list(array.shape), "dtype": str(array.dtype)}
+    return Payload("npy", b"".join([head.getvalue(), data]), details)
+
+
+def load_npy(data: Buffer) -> Any:
+    """The array of an ``.npy`` file, a copy. Raises ArtifactFormatError, ValueError."""
+    np = _library("numpy")
+    return np.lib.format.read_array(_Reader(data), allow_pickle=False)
+
+
+class _Reader:
+    """Just what numpy reads a file with, over a buffer; BytesIO would copy a memoryview whole."""
+
+    def __init__(self, data: Buffer) -> None:
+        self._view = memoryview(data).cast("B")
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        part = bytes(self._view[self._at : self._at + size])
+        self._at += len(part)
+        return part
+
+
+def _dump_pandas(pd: Any, value: Any) -> Payload | None:
+    kind = "Series" if isinstance(value, pd.Series) else "DataFrame"
+    _need_pyarrow(f"pandas.{kind}", "value.to_csv()")
+    details = {}
+    frame = value
+    if kind == "Series":
+        if not (value.name is None or type(value.name) is str):
+            return None
+        frame = value.to_frame(name="value")
+        details = {"name": value.name}
+    if not _keeps(pd, frame):
+        return None
+    pa = library("pyarrow")
+    try:
+        table = pa.Table.from_pandas(frame)
+    except (pa.ArrowException, TypeError, ValueError):
+        return None
+    return _dump_arrow(table, kind, details)
+
+
+def _keeps(pd: Any, frame: Any) -> bool:
+    """Whether ``frame`` comes back from Arrow as it was."""
+    columns = frame.columns
+    if isinstance(columns, pd.MultiIndex) or not columns.is_unique or not set(map(type, columns)) <= {str}:
+        return False
+    index = frame.index
+    levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
+    if not all(name is None or type(name) is str for name in [*index.names, columns.name]):
+        return False
+    parts = [frame[name] for name in columns] + list(levels)
+    return all(_plain_part(pd, part) for part in parts) and not set(index.names) & set(columns)
+
+
+def _plain_part(pd: Any, part: Any) -> bool:
+    if part.dtype == object:
+        return pd.api.types.infer_dtype(part, skipna=True) in PLAIN_OBJECTS
+    return not isinstance(part.dtype, pd.SparseDtype)
+
+
+def _dump_arrow(table: Any, kind: str, details: Mapping[str, Any] | None = None) -> Payload:
+    pa, ipc = library("pyarrow"), library("pyarrow.ipc")
+    sink = pa.BufferOutputStream()
+    with ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    described = {"kind": kind, "rows": table.num_rows, "columns": table.column_names[:NAMED_COLUMNS]}
+    return Payload("arrow", memoryview(sink.getvalue()), {**described, **(details or {})})
+
+
+def load_arrow(data: Buffer, details: Mapping[str, Any]) -> Any:
+    """The frame, series or table of an Arrow IPC file. Raises ArtifactFormatError, ValueError, Arrow's errors."""
+    pa, ipc = _library("pyarrow"), _library("pyarrow.ipc")
+    if int(pa.__version__.partition(".")[0]) < SAFE_ARROW:
+        raise ArtifactFormatError(
+            f"reading it needs pyarrow {SAFE_ARROW} or newer: deps.add('pyarrow>={SAFE_ARROW}')"
+        )
+    table = ipc.open_file(pa.py_buffer(data)).read_all()
+    table.validate(full=True)
+    kind = details.get("kind")
+    if kind not in ("DataFrame", "Series"):
+        return table
+    _library("pandas")
+    frame = table.to_pandas()
+    if kind == "DataFrame":
+        return frame
+    return frame["value"].rename(details.get("name"))
+
+
+def _need_pyarrow(type_name: str, instead: str) -> None:
+    try:
+        library("pyarrow")
+    except CodecError as error:
+        raise ArtifactFormatError(
+            f"a {type_name} is saved as an Arrow file, which needs pyarrow: deps.add('pyarrow'), or save {instead}"
+        ) from error
+
+
+def _library(name: str) -> Any:
+    try:
+        return library(name)
+    except CodecError as error:
+        package = name.partition(".")[0]
+        raise ArtifactFormatError(f"this artifact needs {package}: deps.add('{package}')") from error
