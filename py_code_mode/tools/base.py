@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from py_code_mode.errors import ToolDefinitionError, ToolNotFoundError
 
 from .hints import nearest
+
+if TYPE_CHECKING:
+    from py_code_mode.kernel.commands import Completed
 
 ParameterType = Literal["boolean", "string", "integer", "number", "array", "any"]
 
@@ -186,21 +189,6 @@ class MemoryToolProvider:
         self._tools = {}
 
 
-class Completed(Protocol):
-    """A process that ended: its exit code (-N after signal N) and all that it wrote."""
-
-    @property
-    def exit_code(self) -> int: ...
-    @property
-    def stdout(self) -> bytes: ...
-    @property
-    def stderr(self) -> bytes: ...
-
-
-class OutputLimit(Exception):
-    """temporary"""
-
-
 class ProcessRunner(Protocol):
     """Runs the processes of tools. Tools call it once for each of their calls."""
 
@@ -217,12 +205,13 @@ class ProcessRunner(Protocol):
         """Runs ``argv`` (never through a shell) until it ends.
 
         ``env`` is its whole environment, ``stdin`` None an empty input, ``timeout`` seconds or None for no
-        limit, ``max_output`` bytes. The whole process tree is ended before an error leaves, also when the
-        calling task is cancelled.
+        limit, ``max_output`` bytes of each of stdout and stderr. The whole process tree is ended before an
+        error leaves, also when the calling task is cancelled.
 
         Raises:
             TimeoutError: it ran longer than ``timeout``.
             OutputLimit: it wrote more than ``max_output``.
-            OSError: it could not be started (FileNotFoundError: no such program or folder).
+            FileNotFoundError, PermissionError: there is no such program, or it is not executable.
+            ProcessError: it could not be started for another reason.
         """
         ...

@@ -9,11 +9,12 @@ A value never becomes an option. Where one begins with ``-``:
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from py_code_mode.errors import (
     ProcessError,
@@ -23,8 +24,9 @@ from py_code_mode.errors import (
     ToolOutputError,
     ToolTimeoutError,
 )
+from py_code_mode.kernel.commands import Completed, OutputLimit
 
-from .base import CallableInfo, Completed, OutputLimit, ProcessRunner, ToolInfo
+from .base import CallableInfo, ProcessRunner, ToolInfo
 from .definition import VARIABLE, CliDefinition, Recipe
 from .hints import nearest
 from .values import Argument, BadValueError
@@ -65,12 +67,11 @@ class CliTool:
         argv = self.argv(recipe, args, kwargs)
         definition = self.definition
         env = {**os.environ, **self._env()}
-        cwd = str(self._cwd or Path.cwd())
         try:
             done = await self._runner.run(
                 argv,
                 env=env,
-                cwd=cwd,
+                cwd=str(self._cwd or Path.cwd()),
                 stdin=None,
                 timeout=definition.timeout,
                 max_output=definition.max_output,
@@ -92,7 +93,7 @@ class CliTool:
         except ProcessError as error:
             raise ToolError(self._text(error.message), tool=definition.name) from None
         except OSError as error:
-            self._not_started(error, argv[0], env, cwd)
+            raise self._not_started(error, argv[0], env) from None
         if done.exit_code != 0:
             raise self._failed(argv[0], done)
         return done.stdout.decode("utf-8", "replace")
@@ -162,11 +163,8 @@ class CliTool:
             stderr=stderr,
         )
 
-    def _not_started(self, error: OSError, program: str, env: Mapping[str, str], cwd: str) -> NoReturn:
-        name = self.definition.name
-        if not Path(cwd).is_dir():
-            problem = f"the working directory {cwd} is not there"
-        elif isinstance(error, FileNotFoundError):
+    def _not_started(self, error: OSError, program: str, env: Mapping[str, str]) -> ToolError:
+        if error.strerror == os.strerror(errno.ENOENT):
             where = (
                 "there is no such file"
                 if "/" in program
@@ -175,7 +173,7 @@ class CliTool:
             problem = f"the command {program!r} is not found; {where}"
         else:
             problem = f"the command {program!r} cannot be started: {error.strerror or error}"
-        raise ToolError(self._text(problem), tool=name) from None
+        return ToolError(self._text(problem), tool=self.definition.name)
 
 
 class _Call:
@@ -211,7 +209,9 @@ class _Call:
             except BadValueError as error:
                 raise self.error(f"{name!r} {error}") from None
         values = {**self._defaults, **given}
-        missing = [name for name, argument in self._all.items() if argument.required and name not in values]
+        missing = [
+            name for name, argument in self._all.items() if argument.required and values.get(name, []) == []
+        ]
         if missing:
             raise self.error(f"missing {', '.join(map(repr, missing))}; it takes: {self._takes()}")
         absent = None

@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from py_code_mode.errors import ToolDefinitionError
+from py_code_mode.errors import StorageError, ToolDefinitionError
 
 from .base import ProcessRunner, Tool
 from .cli import CliTool
 from .definition import VARIABLE, read_definition
-from .hints import nearest
 from .yamlfile import Entry
 
 _SUFFIXES = (".yaml", ".yml")
@@ -51,9 +50,9 @@ class _Snapshot:
 class DirectoryToolProvider:
     """The tools of ``directory`` (``*.yaml`` and ``*.yml``; names that begin with a dot are left out).
 
-    A directory that is not there has no tools, and may appear later. ``runner`` runs the commands, in the
-    folder ``cwd``. New, changed and deleted files are seen at the next list or call; an unchanged file keeps
-    its Tool object. Safe to use from several tasks.
+    A directory that is not there has no tools, and may appear later; one that cannot be read is a
+    StorageError. ``runner`` runs the commands, in the folder ``cwd``. New, changed and deleted files are seen
+    at the next list or call; an unchanged file keeps its Tool object. Safe to use from several tasks.
     """
 
     def __init__(self, directory: Path, runner: ProcessRunner, *, cwd: Path | None = None) -> None:
@@ -116,8 +115,11 @@ class DirectoryToolProvider:
                             )
                     except OSError:
                         continue  # deleted between the two looks
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             pass
+        except OSError as error:
+            problem = f"the tools in {self.directory} cannot be read: {error.strerror or error}"
+            raise StorageError(problem) from error
         return stamps
 
     def _read(self, before: _Snapshot, stamps: Mapping[str, _Stamp]) -> _Snapshot:
@@ -139,21 +141,24 @@ class DirectoryToolProvider:
             return _File(
                 None, frozenset(), error=ToolDefinitionError(problem, path=str(path), tool=path.stem)
             )
+        name = path.stem
         try:
             file = Entry.parse(path, content)
+            name = file.peek("name") or name
             tool, secrets = self._kind(file)(file)
         except ToolDefinitionError as error:
-            error.tool = path.stem
+            error.tool = name
             names = frozenset(VARIABLE.findall(content.decode("utf-8", "replace")))
             return _File(settled, names, error=error)
         return _File(settled, secrets, tool=tool)
 
     def _kind(self, file: Entry) -> Callable[[Entry], tuple[Tool, frozenset[str]]]:
         entry = file.entries().get("type")
-        kind = "cli" if entry is None or entry.is_null else entry.text()
+        if entry is None or entry.is_null:
+            return self._kinds["cli"]
+        kind = entry.text()
         if kind not in self._kinds:
-            assert entry is not None
-            raise entry.error(f"unknown type of tool {kind!r}{nearest(kind, self._kinds)}")
+            raise entry.error(f"unknown type of tool {kind!r}; supported: {', '.join(sorted(self._kinds))}")
         return self._kinds[kind]
 
     def _join(self, files: Mapping[str, _File]) -> _Snapshot:

@@ -159,6 +159,11 @@ class Entry:
                 raise _error(self.path, entry.line, f"{where}unknown key {name!r}{nearest(name, known)}")
         return {name: entry for name, entry in entries.items() if not entry.is_null}
 
+    def peek(self, name: str) -> str | None:
+        """The text at the key ``name`` of this mapping, None when there is no such text."""
+        entry = self.entries().get(name)
+        return str(entry.node.value) if entry and isinstance(entry.node, yaml.ScalarNode) else None
+
     def required(self, fields: Mapping[str, Entry], name: str) -> Entry:
         """The entry ``name`` of ``fields``, which has to be there."""
         if name not in fields:
