@@ -32,7 +32,7 @@ import socket
 import sys
 import time
 
-from .launcher import become_subreaper, launch
+from .launcher import LaunchError, become_subreaper, launch
 from .proctree import LINUX, Child, Ending, belongs_to, kill, list_processes
 
 TYPE_CHECKING = False
@@ -59,7 +59,6 @@ class Supervisor:
         self._host = host
         self._host_fd = -1
         self._children: dict[int, Child] = {}
-        self._launching: dict[int, tuple[int, Any]] = {}  # pid → error pipe, id of the request
         self._endings: list[Ending] = []
         self._tick = 0.0
         self._dirs: dict[str, None] = {}
@@ -213,9 +212,9 @@ class Supervisor:
         if request is not None:
             self._send({"id": request, "ok": True, **fields})
 
-    def _refuse(self, request: Any, code: int | None, stage: str) -> None:
-        error = {"errno": code, "message": os.strerror(code or errno.EINVAL), "stage": stage}
-        self._send({"id": request, "error": error})
+    def _refuse(self, request: Any, error: LaunchError) -> None:
+        why = {"errno": error.code, "message": os.strerror(error.code), "stage": error.stage}
+        self._send({"id": request, "error": why})
 
     # --- requests ---
 
@@ -226,30 +225,16 @@ class Supervisor:
             raise ValueError("spawn comes with three fds")
         try:
             if self._leaving:
-                raise OSError(errno.ESHUTDOWN, "the supervisor is leaving")
-            pid, failed = launch(request, stdio)
-        except OSError as error:
-            self._refuse(request["id"], error.errno, "fork")
-            return
+                raise LaunchError("command", errno.ESHUTDOWN)
+            pid = launch(request, stdio)
+        except LaunchError as error:
+            self._refuse(request["id"], error)
+        else:
+            self._children[pid] = Child(request["owner"], request["subreaper"])
+            self._answer(request["id"], pid=pid)
         finally:
             for fd in stdio:
                 os.close(fd)
-        self._children[pid] = Child(request["owner"], request["subreaper"])
-        self._launching[pid] = failed, request["id"]
-        self._selector.register(failed, selectors.EVENT_READ, lambda _: self._launched(pid))
-
-    def _launched(self, pid: int) -> None:
-        """The pipe of a new process says how its exec went: closed by it, or an error."""
-        failed, request = self._launching.pop(pid)
-        complaint = os.read(failed, 256)
-        self._selector.unregister(failed)
-        os.close(failed)
-        if complaint:
-            stage, code = complaint.decode("ascii").split()
-            self._refuse(request, int(code), stage)
-            del self._children[pid]  # it is about to end, and nobody was told its pid
-        else:
-            self._answer(request, pid=pid)
 
     def _signal(self, request: dict[str, Any]) -> None:
         pid = request["pid"]
@@ -302,8 +287,6 @@ class Supervisor:
                 break
             if not pid:
                 break
-            if pid in self._launching:
-                self._launched(pid)
             if child := self._children.pop(pid, None):
                 self._send({"exit": pid, "status": status})
                 if child.subreaper:  # what it had adopted fell to us
