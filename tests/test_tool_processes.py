@@ -32,17 +32,17 @@ def is_running(pid):
     return Path(f"/proc/{pid}").exists()
 
 
-async def test_the_result_is_what_the_command_wrote_to_its_output(tool, tmp_path):
+async def test_the_result_is_what_the_command_wrote_to_its_output(tool):
     assert await run(tool("echo héllo 🙂")) == "héllo 🙂\n"
     broken = python("import sys; sys.stdout.buffer.write(b'a\\xffb'); print('noise', file=sys.stderr)")
     assert await run(tool(broken)) == "a\ufffdb"
 
 
-async def test_a_command_has_an_empty_input(tool, tmp_path):
+async def test_a_command_has_an_empty_input(tool):
     assert await run(tool("cat")) == ""
 
 
-async def test_a_failed_command_is_an_error_with_its_exit_code_and_output(tool, tmp_path):
+async def test_a_failed_command_is_an_error_with_its_exit_code_and_output(tool):
     code = "import sys; print('partial'); print('no such host', file=sys.stderr); sys.exit(6)"
     with pytest.raises(
         ToolCommandError, match=r"^tools\.x: '.*' failed with exit code 6: no such host$"
@@ -57,7 +57,7 @@ async def test_a_failed_command_is_an_error_with_its_exit_code_and_output(tool, 
     )
 
 
-async def test_the_message_of_a_failed_command_has_the_end_of_a_long_complaint(tool, tmp_path):
+async def test_the_message_of_a_failed_command_has_the_end_of_a_long_complaint(tool):
     code = "import sys; sys.stderr.write('x' * 100_000 + 'the reason'); sys.exit(1)"
     with pytest.raises(ToolCommandError) as failed:
         await run(tool(python(code)))
@@ -66,12 +66,12 @@ async def test_the_message_of_a_failed_command_has_the_end_of_a_long_complaint(t
     assert len(failed.value.stderr) == 100_010
 
 
-async def test_a_command_that_complains_on_its_output_has_that_in_the_message(tool, tmp_path):
+async def test_a_command_that_complains_on_its_output_has_that_in_the_message(tool):
     with pytest.raises(ToolCommandError, match="failed with exit code 1: it is said here"):
         await run(tool(python("print('it is said here'); raise SystemExit(1)")))
 
 
-async def test_a_command_that_was_killed_names_the_signal(tool, tmp_path):
+async def test_a_command_that_was_killed_names_the_signal(tool):
     code = "import os; os.kill(os.getpid(), 9)"
     with pytest.raises(ToolCommandError, match="was ended by SIGKILL") as failed:
         await run(tool(python(code)))
@@ -94,7 +94,7 @@ async def test_a_command_that_is_not_executable_says_so(tool, tmp_path):
         await run(tool("./script"))
 
 
-async def test_arguments_too_long_for_the_system_are_an_error_of_the_tool(tool, tmp_path):
+async def test_arguments_too_long_for_the_system_are_an_error_of_the_tool(tool):
     echo = tool("echo", "schema: {positional: [{name: text}]}")
     with pytest.raises(ToolError, match="Argument list too long"):
         await run(echo, "x" * 200_000)
@@ -114,7 +114,7 @@ async def test_a_working_directory_that_is_gone_is_named(tool, tmp_path):
         await run(tool("echo", cwd=tmp_path / "gone"))
 
 
-async def test_env_is_read_from_the_host_when_the_tool_is_called(tool, tmp_path, monkeypatch):
+async def test_env_is_read_from_the_host_when_the_tool_is_called(tool, monkeypatch):
     show = tool("printenv TOKEN PLAIN KEPT", 'env: {TOKEN: "Bearer ${MY_TOKEN}, $PLAIN", PLAIN: 1}')
     monkeypatch.setenv("MY_TOKEN", "first")
     monkeypatch.setenv("KEPT", "of the host")
@@ -123,19 +123,19 @@ async def test_env_is_read_from_the_host_when_the_tool_is_called(tool, tmp_path,
     assert await run(show) == "Bearer second \\1 ${KEPT}, $PLAIN\n1\nof the host\n"
 
 
-async def test_a_variable_that_is_not_set_is_named(tool, tmp_path, monkeypatch):
+async def test_a_variable_that_is_not_set_is_named(tool, monkeypatch):
     monkeypatch.delenv("MY_TOKEN", raising=False)
     with pytest.raises(
-        ToolError, match="the environment variable MY_TOKEN is not set on the host; env.TOKEN needs it"
+        ToolError, match=r"the environment variable MY_TOKEN is not set on the host; env\.TOKEN needs it"
     ):
         await run(tool("printenv", "env: {TOKEN: '${MY_TOKEN}'}"))
 
 
 async def test_a_command_past_its_time_limit_is_ended_with_its_children(tool, tmp_path):
-    slow = tool(f"[sh, -c, 'sleep 60 & echo $! > {tmp_path}/child; wait']", "timeout: 0.3")
-    with pytest.raises(ToolTimeoutError, match=r"'sh' was ended at its time limit of 0.3 s") as late:
+    slow = tool(f"[sh, -c, 'sleep 60 & echo $! > {tmp_path}/child; wait']", "timeout: 1")
+    with pytest.raises(ToolTimeoutError, match=r"'sh' was ended at its time limit of 1 s$") as late:
         await run(slow)
-    assert late.value.timeout == 0.3
+    assert late.value.timeout == 1
     assert not is_running(int((tmp_path / "child").read_text()))
 
 
@@ -151,14 +151,14 @@ async def test_cancelling_a_call_ends_the_command_with_its_children(tool, tmp_pa
     assert not is_running(child)
 
 
-async def test_output_past_the_limit_is_an_error_and_ends_the_command(tool, tmp_path):
+async def test_output_past_the_limit_is_an_error_and_ends_the_command(tool):
     flood = tool("yes", "max_output: 100000\ntimeout: 30")
-    with pytest.raises(ToolOutputError, match="it wrote more than max_output, 100000 bytes") as flooded:
+    with pytest.raises(ToolOutputError, match="wrote more than max_output, 100000 bytes") as flooded:
         await run(flood)
     assert flooded.value.limit == 100_000
 
 
-async def test_output_up_to_the_limit_comes_whole(tool, tmp_path):
+async def test_output_up_to_the_limit_comes_whole(tool):
     assert len(await run(tool("head -c 100000 /dev/zero", "max_output: 100000"))) == 100_000
 
 

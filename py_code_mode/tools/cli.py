@@ -18,7 +18,6 @@ from typing import Any
 
 from py_code_mode.errors import (
     ProcessError,
-    ToolArgumentError,
     ToolCommandError,
     ToolError,
     ToolOutputError,
@@ -27,9 +26,9 @@ from py_code_mode.errors import (
 from py_code_mode.kernel.commands import Completed, OutputLimit
 
 from .base import CallableInfo, ProcessRunner, ToolInfo
-from .definition import VARIABLE, CliDefinition, Recipe
-from .hints import nearest
-from .values import Argument, BadValueError
+from .binding import Binding
+from .definition import VARIABLE, CliDefinition
+from .values import Argument
 
 _SHOWN = 2000  # characters of a failed command's output in the message
 
@@ -67,11 +66,12 @@ class CliTool:
         argv = self.argv(recipe, args, kwargs)
         definition = self.definition
         env = {**os.environ, **self._env()}
+        cwd = str(self._cwd or Path.cwd())
         try:
             done = await self._runner.run(
                 argv,
                 env=env,
-                cwd=str(self._cwd or Path.cwd()),
+                cwd=cwd,
                 stdin=None,
                 timeout=definition.timeout,
                 max_output=definition.max_output,
@@ -102,8 +102,7 @@ class CliTool:
         """The argument vector of a call. Raises as ``call`` does, before anything runs."""
         self._info.callable(recipe)
         definition = self.definition
-        chosen = self._recipes.get(recipe or "")
-        call = _Call(definition, chosen)
+        call = Binding(definition, self._recipes.get(recipe or ""))
         values = call.values(args, kwargs)
         options = [
             word
@@ -174,73 +173,6 @@ class CliTool:
         else:
             problem = f"the command {program!r} cannot be started: {error.strerror or error}"
         return ToolError(self._text(problem), tool=self.definition.name)
-
-
-class _Call:
-    """The arguments of one call, bound to the schema as the raw call or the recipe lays it out."""
-
-    def __init__(self, definition: CliDefinition, recipe: Recipe | None) -> None:
-        self._tool = definition.name
-        self._label = f"tools.{definition.name}" + (f".{recipe.name}" if recipe else "")
-        self._all = {
-            argument.python_name: argument for argument in (*definition.positional, *definition.options)
-        }
-        self._optional_places = [place.python_name for place in definition.positional if not place.required]
-        if recipe is None:
-            self._names = list(self._all)
-            self._order = [place.python_name for place in definition.positional]
-            own: dict[str, Any] = {}
-        else:
-            self._names = self._order = list(recipe.params)
-            own = {**recipe.preset, **{name: default for name, (default, _) in recipe.params.items()}}
-        defaults = {name: argument.default for name, argument in self._all.items()}
-        defaults |= {name: value for name, value in own.items() if value is not None}
-        self._defaults = {name: value for name, value in defaults.items() if value is not None}
-
-    def error(self, problem: str) -> ToolArgumentError:
-        return ToolArgumentError(f"{self._label}: {problem}", tool=self._tool)
-
-    def values(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The checked value of every argument that the command gets."""
-        given = self._bind(args, kwargs)
-        for name, value in given.items():
-            try:
-                given[name] = self._all[name].check(value)
-            except BadValueError as error:
-                raise self.error(f"{name!r} {error}") from None
-        values = {**self._defaults, **given}
-        missing = [
-            name for name, argument in self._all.items() if argument.required and values.get(name, []) == []
-        ]
-        if missing:
-            raise self.error(f"missing {', '.join(map(repr, missing))}; it takes: {self._takes()}")
-        absent = None
-        for name in self._optional_places:
-            if name not in values:
-                absent = absent or name
-            elif absent is not None:
-                raise self.error(
-                    f"{name!r} needs {absent!r} as well, which comes before it on the command line"
-                )
-        return values
-
-    def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        if len(args) > len(self._order):
-            order = f" ({', '.join(self._order)})" if self._order else ""
-            raise self.error(f"at most {len(self._order)} arguments without a name{order}, {len(args)} given")
-        bound = dict(zip(self._order, args, strict=False))
-        words = {word: name for name in self._names for word in (self._all[name].name, name)}
-        for word, value in kwargs.items():
-            if word not in words:
-                hint = nearest(word, self._names) or "; it takes none"
-                raise self.error(f"no argument {word!r}{hint}")
-            if words[word] in bound:
-                raise self.error(f"{words[word]!r} is given twice")
-            bound[words[word]] = value
-        return {name: value for name, value in bound.items() if value is not None}
-
-    def _takes(self) -> str:
-        return ", ".join(self._names) or "nothing"
 
 
 def _describe(definition: CliDefinition) -> ToolInfo:

@@ -55,7 +55,12 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class CliDefinition:
-    """A command-line tool as its file describes it. ``timeout`` is in seconds, ``max_output`` in bytes."""
+    """A command-line tool as its file describes it.
+
+    ``command`` is the program with its first arguments: a list in the file, or a string that is split as a
+    shell would split it (``shlex``), so a path with spaces is quoted or put into a list. ``timeout`` is in
+    seconds (None: no limit but the cell's), ``max_output`` in bytes.
+    """
 
     path: Path
     name: str
