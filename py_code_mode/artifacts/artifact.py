@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from kernel_bootstrap.formats import FORMATS, Payload
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.errors import ArtifactFormatError, ArtifactNameError
 
@@ -104,19 +105,34 @@ def check_notes(name: str, description: str, metadata: dict[str, Any] | None) ->
         raise ArtifactFormatError(
             f"the description of {name!r} is a string, not {type(description).__name__}", artifact=name
         )
-    if metadata is None:
-        return {}
-    if not isinstance(metadata, dict):
+    return {} if metadata is None else _json_object(name, "metadata", metadata)
+
+
+def check_payload(name: str, payload: Payload) -> Payload:
+    """``payload`` with its data as bytes that can be sliced without a copy, and a copy of its details.
+
+    Raises ArtifactFormatError for a format that nobody could read again.
+    """
+    if not isinstance(payload.format, str) or payload.format not in FORMATS:
+        known = ", ".join(FORMATS)
         raise ArtifactFormatError(
-            f"the metadata of {name!r} is a dict, not {type(metadata).__name__}", artifact=name
+            f"unknown format {payload.format!r}; the formats are {known}", artifact=name
+        )
+    details = _json_object(name, "details", payload.details)
+    return Payload(payload.format, memoryview(payload.data).cast("B"), details)
+
+
+def _json_object(name: str, what: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ArtifactFormatError(
+            f"the {what} of {name!r} is a dict, not {type(value).__name__}", artifact=name
         )
     try:
-        copy = json.loads(json.dumps(metadata, allow_nan=False))
+        copy: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
-        raise ArtifactFormatError(f"the metadata of {name!r} is not JSON: {error}", artifact=name) from None
-    if not _has_text_keys(metadata):
-        raise ArtifactFormatError(f"the metadata of {name!r} has a key that is not a string", artifact=name)
-    assert isinstance(copy, dict)
+        raise ArtifactFormatError(f"the {what} of {name!r} is not JSON: {error}", artifact=name) from None
+    if not _has_text_keys(value):
+        raise ArtifactFormatError(f"the {what} of {name!r} has a key that is not a string", artifact=name)
     return copy
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import difflib
 from collections.abc import Iterable
 from typing import Any, Protocol
 
@@ -11,6 +10,7 @@ from kernel_bootstrap import formats
 from kernel_bootstrap.formats import Payload
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.errors import ArtifactNotFoundError
+from py_code_mode.tools.hints import nearest
 
 from .artifact import Artifact
 
@@ -67,8 +67,4 @@ def load_value(store: ArtifactStore, name: str) -> Any:
 
 def not_found(name: str, names: Iterable[str]) -> ArtifactNotFoundError:
     """The error for an artifact that is not there; it tells the nearest of ``names``."""
-    known = sorted(names)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    some = ", ".join(map(repr, known[:10])) + (", ..." if len(known) > 10 else "")
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are: {some or 'none'}"
-    return ArtifactNotFoundError(f"no artifact {name!r}; {hint}", artifact=name)
+    return ArtifactNotFoundError(f"no artifact {name!r}{nearest(name, sorted(names))}", artifact=name)

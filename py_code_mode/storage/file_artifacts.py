@@ -23,6 +23,7 @@ from py_code_mode.artifacts.artifact import (
     Artifact,
     check_name,
     check_notes,
+    check_payload,
     fingerprint,
     utc_from_ns,
     utc_now,
@@ -62,13 +63,14 @@ class FileArtifactStore:
         """See ``ArtifactStore.save``."""
         parts = check_name(name)
         notes = check_notes(name, description, metadata)
-        data = memoryview(payload.data).cast("B")
+        payload = check_payload(name, payload)
+        data = memoryview(payload.data)
         digest = fingerprint(len(data), lambda offset, count: data[offset : offset + count])
         with _errors("save the artifact", self._root, parts):
             self._prepare()
             temporary = write_temporary(self._temporary, data)
             try:
-                # Two files can share inode number, size and clock tick one after the other, not the nanosecond.
+                # Two files can share inode number, size and clock tick one after the other; no nanosecond.
                 stamp = time.time_ns()
                 os.utime(temporary, ns=(stamp, stamp))
                 stat = temporary.stat()
@@ -228,7 +230,7 @@ class FileArtifactStore:
         known = _recognise(fd, stat, records)
         if known is not None:
             return _Described(self._artifact(name, known), recorded=True, never_edited=False)
-        foreign = self._foreign(name, stat, os.pread(fd, _HEAD, 0))
+        foreign = self._foreign(name, stat, os.pread(fd, _HEAD, 0), records)
         return _Described(foreign, recorded=False, never_edited=False)
 
     def _listed(self, name: str, entry: os.DirEntry[str]) -> Artifact | None:
@@ -242,7 +244,7 @@ class FileArtifactStore:
         except (FileNotFoundError, ArtifactNameError):
             return None
         except StorageError:  # a file that cannot be opened does not hide the others
-            return self._foreign(name, stat, b"")
+            return self._foreign(name, stat, b"", [])
         if described is None or (not described.recorded and any(part.startswith(".") for part in parts)):
             return None
         return described.artifact
@@ -260,15 +262,21 @@ class FileArtifactStore:
             details=record.details,
         )
 
-    def _foreign(self, name: str, stat: os.stat_result, head: bytes) -> Artifact:
+    def _foreign(
+        self, name: str, stat: os.stat_result, head: bytes, records: builtins.list[Record]
+    ) -> Artifact:
         changed = utc_from_ns(stat.st_mtime_ns)
+        guess, details = formats.guess(name, head), dict[str, Any]()
+        if guess == "text" and records and records[-1].format == "json" and head.lstrip()[:1] in (b"{", b"["):
+            guess, details = "json", records[-1].details  # somebody edited what was saved as JSON
         return Artifact(
             name=name,
             path=str(self._root / name),
-            format=formats.guess(name, head),
+            format=guess,
             size=stat.st_size,
             created_at=changed,
             updated_at=changed,
+            details=details,
         )
 
     def _records(self, name: str) -> builtins.list[Record]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kernel_bootstrap.formats import Payload
 from kernel_bootstrap.wire import Buffer
-from py_code_mode.artifacts.artifact import Artifact, check_name, check_notes, utc_now
+from py_code_mode.artifacts.artifact import Artifact, check_name, check_notes, check_payload, utc_now
 from py_code_mode.artifacts.store import not_found
 from py_code_mode.deps.requirements import Problem, RequirementsText
 from py_code_mode.errors import ArtifactNameError
@@ -89,6 +89,7 @@ class MemoryArtifactStore:
         """See ``ArtifactStore.save``."""
         parts = check_name(name)
         notes = check_notes(name, description, metadata)
+        payload = check_payload(name, payload)
         data = bytes(payload.data)
         now = utc_now()
         with self._lock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import difflib
 import threading
 from collections.abc import Hashable, Mapping
 from typing import Protocol
@@ -11,6 +10,7 @@ from typing import Protocol
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
 from py_code_mode.ranking import Document, KeywordRanker, Ranker
+from py_code_mode.tools.hints import nearest
 
 from .workflow import MAX_SOURCE_BYTES, Workflow, describe, parse, workflow_path
 
@@ -77,14 +77,8 @@ class WorkflowLibrary:
         """
         workflow = self.get(name)
         if workflow is None:
-            names = sorted(self._store.stamps())
-            near = difflib.get_close_matches(str(name), names, n=3)
-            hint = (
-                f"did you mean {' or '.join(near)}?"
-                if near
-                else f"there are: {', '.join(names[:20]) or 'none'}"
-            )
-            raise WorkflowNotFoundError(f"no workflow {name!r}; {hint}", workflow=name)
+            hint = nearest(str(name), sorted(self._store.stamps()))
+            raise WorkflowNotFoundError(f"no workflow {name!r}{hint}", workflow=name)
         if workflow.broken is not None:
             raise WorkflowInvalidError(f"workflow {name!r} is broken: {workflow.broken}", workflow=name)
         return workflow
