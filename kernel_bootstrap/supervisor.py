@@ -65,6 +65,7 @@ class Supervisor:
         self._fds: list[int] = []
         self._received = bytearray()
         self._sending = bytearray()
+        self._deaf = False
         self._terminated = False
         self._leaving = False
         self._left = False
@@ -173,9 +174,9 @@ class Supervisor:
             data = b""  # not our host, or one gone mad: the same as none
         if data and not flags & socket.MSG_CTRUNC:
             return True
-        if self._control.fileno() >= 0:
-            self._selector.unregister(self._control)
-            self._control.close()
+        if not self._deaf:
+            self._deaf = True
+            self._selector.unregister(self._control)  # open until the end, which its host may wait for
         self._leave()
         return False
 
@@ -202,7 +203,7 @@ class Supervisor:
             pass
         except OSError:  # the host is gone, as reading will tell
             self._sending.clear()
-        if self._control.fileno() < 0:
+        if self._deaf:
             return
         wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._sending else 0)
         if self._selector.get_key(self._control).events != wanted:
