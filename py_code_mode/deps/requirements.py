@@ -163,7 +163,7 @@ class RequirementsText:
         last = self._lines[-1].raw if self._lines else ""
         if last and not _ending(last):
             text += newline
-        if last.rstrip("\r\n").endswith("\\") and not self._lines[-1].comment.lstrip().startswith("#"):
+        if last and _continues(_PHYSICAL.findall(last)[-1]):
             text += newline  # a blank line ends the continuation, which would swallow the new one
         return RequirementsText(text + requirement + newline)
 
@@ -175,14 +175,18 @@ def _logical_lines(text: str) -> Iterator[_Line]:
             first = number
         raw += physical
         content = physical.rstrip("\r\n")
-        # A line that is a comment is never continued, but it ends what is.
-        if content.endswith("\\") and not content.lstrip().startswith("#"):
+        if _continues(physical):
             said += content[:-1]
             continue
         yield _line(raw, first, said + (f" {content}" if content.lstrip().startswith("#") else content))
         raw, said = "", ""
     if raw:
         yield _line(raw, first, said)
+
+
+def _continues(physical: str) -> bool:
+    # A line that is a comment is never continued, but it ends what is.
+    return physical.rstrip("\r\n").endswith("\\") and not physical.lstrip().startswith("#")
 
 
 def _line(raw: str, number: int, said: str) -> _Line:

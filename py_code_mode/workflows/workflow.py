@@ -155,7 +155,7 @@ def _name_problem(name: str) -> str | None:
 
 def _suggest(name: str) -> str:
     stem = re.sub(r"\W+", "_", unicodedata.normalize("NFKC", name)).strip("_")[:60]
-    for candidate in (stem, f"{stem}_workflow", f"run_{stem}"):
+    for candidate in (stem, f"{stem}_workflow", f"run_{stem}") if stem else ():
         if _name_problem(candidate) is None:
             return candidate
     return "my_workflow"
