@@ -83,15 +83,16 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
             self.interrupts.end()
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        asked = self._request.get("metadata", {}).get(EXTRA)
+        self.shell.plain_errors = isinstance(asked, dict)
         self.shell.plain_traceback = ""
         self.shell.error = None
         started = time.perf_counter()
         try:
             reply: dict[str, Any] = await super().do_execute(code, silent, *args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - a request without a reply would hang its client
-            reply = self._error_reply(error)
+            reply = self._error_reply(self.shell.error or error)
         elapsed = time.perf_counter() - started
-        asked = self._request.get("metadata", {}).get(EXTRA)
         if isinstance(asked, dict):
             reply[EXTRA] = json.dumps(self._extra(reply, asked, elapsed))
         return reply

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, TypeVar
 
@@ -80,8 +81,11 @@ class PlainAwait(ast.NodeTransformer):
 
 def explain_plain_result(error: BaseException) -> None:
     """Add to the TypeError of ``asyncio.gather(tools.x.y())`` what to write instead."""
-    if isinstance(error, TypeError) and "a coroutine or an awaitable is required" in str(error):
+    if not isinstance(error, TypeError) or error.__traceback__ is None:
+        return
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    if last.f_globals.get("__name__") == "asyncio.tasks":
         error.add_note(
-            "Calls of tools and workflows return their result at once, so there is nothing to gather: "
+            "Calls of tools and workflows return their result at once, so there is nothing to gather or to schedule: "
             "use asyncio.gather(tools.x.y.call_async(...), ...) to run them at the same time."
         )

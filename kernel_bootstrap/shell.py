@@ -44,6 +44,7 @@ class CellShell(ZMQInteractiveShell):  # type: ignore[misc]
 
     displayhook_class = Type(CellDisplayHook)
     interrupts: Interrupts | None = None
+    plain_errors: bool = False
     plain_traceback: str = ""
     error: BaseException | None = None
 
@@ -103,11 +104,25 @@ class CellShell(ZMQInteractiveShell):  # type: ignore[misc]
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         self._note(exc_tuple)
-        super().showtraceback(exc_tuple, *args, **kwargs)
+        if not self._show_plain():
+            super().showtraceback(exc_tuple, *args, **kwargs)
 
     def showsyntaxerror(self, *args: Any, **kwargs: Any) -> None:
         self._note(None)
-        super().showsyntaxerror(*args, **kwargs)
+        if not self._show_plain():
+            super().showsyntaxerror(*args, **kwargs)
+
+    def _show_plain(self) -> bool:
+        """Publish the plain traceback instead of IPython's coloured one, which takes tens of milliseconds to make."""
+        error = self.error
+        if not self.plain_errors or error is None:
+            return False
+        self._showtraceback(type(error), tracebacks.message(error), self.plain_traceback.splitlines())
+        return True
+
+    def _format_exception_for_storage(self, exception: BaseException, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        # IPython's own formats the traceback a second time, for a history that a session does not keep.
+        return {"ename": type(exception).__name__, "evalue": tracebacks.message(exception), "traceback": []}
 
     def _note(self, exc_tuple: Any) -> None:
         error: BaseException | None

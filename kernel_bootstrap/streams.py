@@ -100,6 +100,7 @@ class CellStream(OutStream):  # type: ignore[misc]
     _watcher: _Watcher | None = None
 
     def _setup_stream_redirects(self, name: str) -> None:
+        self._flush_lock = threading.RLock()
         self.target_fd = 1 if name == "stdout" else 2
         self._original_stdstream_fd = self.target_fd
         self._original_stdstream_copy = os.dup(self.target_fd)
@@ -157,15 +158,17 @@ class CellStream(OutStream):  # type: ignore[misc]
 
     def flush(self) -> None:
         """Hand over what is buffered; the io thread sends it before anything that comes later."""
-        if not self._is_master_process() or self.pub_thread is None:
-            return
-        self._pipe.drain()
-        if not self._buffers:
-            return
-        if self.pub_thread.thread.ident == threading.get_ident():
+        if self._is_master_process() and self.pub_thread is not None:
+            self._pipe.drain()
             self._flush()
-        else:
-            self.pub_thread.schedule(self._flush)
+
+    def _flush(self) -> None:
+        # Under one lock from looking into the buffer until the message is queued: else an idle could overtake
+        # the text that the io thread has taken out of the buffer.
+        with self._flush_lock:
+            if self._buffers:
+                super()._flush()
+            self._flush_pending = False
 
     def close(self) -> None:
         """Nothing but a flush: a cell cannot close the streams of the cells after it."""

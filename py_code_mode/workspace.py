@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .deps.installer import Installer
 from .deps.manager import DependencyManager
+from .errors import StorageError
 from .executors.base import Executor, Host
 from .host import artifacts, deps, tools, workflows
 from .host.server import Handlers
 from .kernel.engine import Engine
-from .kernel.processes import Completed, run
+from .kernel.commands import Completed, run
 from .storage.base import StorageBackend
 from .tools.loader import DirectoryToolProvider
 from .tools.registry import ToolRegistry
@@ -28,6 +30,13 @@ class _ToolRunner:
     async def run(self, argv: Sequence[str], **options: Any) -> Completed:
         """See ``tools.base.ProcessRunner``."""
         return await run(await self._engine.processes(), argv, owner=self._owner, **options)
+
+
+def _make(base: Path) -> None:
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"the workspace {base} cannot be made: {error.strerror}") from error
 
 
 class Workspace:
@@ -50,6 +59,8 @@ class Workspace:
         """Start ``executor`` on ``storage``."""
         base: Path | None = getattr(storage, "base_path", None)
         config = executor.config
+        if base is not None:
+            await asyncio.to_thread(_make, base)
         cwd = config.cwd or base or Path.cwd()
         tools_path = config.tools_path or (base / "tools" if base is not None else None)
         runner = _ToolRunner(engine, owner)

@@ -1,0 +1,43 @@
+"""What every test shares: a cache of its own, and sessions on one virtualenv."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from py_code_mode.session import Session
+
+from .sessions import open_session
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The cache of virtualenvs for this run of the tests; the user's own is not touched."""
+    directory = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("PY_CODE_MODE_CACHE")
+    os.environ["PY_CODE_MODE_CACHE"] = str(directory)
+    yield directory
+    if before is None:
+        del os.environ["PY_CODE_MODE_CACHE"]
+    else:
+        os.environ["PY_CODE_MODE_CACHE"] = before
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    """An open session for the tests of a module that leave it as they found it."""
+    session = open_session(tmp_path_factory.mktemp("workspace"))
+    asyncio.run(session.start())
+    yield session
+    asyncio.run(session.close())
+
+
+@pytest.fixture
+async def session(tmp_path: Path) -> AsyncIterator[Session]:
+    """An open session for one test."""
+    async with open_session(tmp_path) as opened:
+        yield opened
