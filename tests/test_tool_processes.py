@@ -29,7 +29,11 @@ async def run(tool, *args, **kwargs):
 
 
 def is_running(pid):
-    return Path(f"/proc/{pid}").exists()
+    """False as well for a zombie, which has ended and only waits for its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 async def test_the_result_is_what_the_command_wrote_to_its_output(tool):
@@ -144,6 +148,7 @@ async def test_cancelling_a_call_ends_the_command_with_its_children(tool, tmp_pa
     os.mkfifo(fifo)
     call = asyncio.create_task(run(tool(f"[sh, -c, 'sleep 60 & echo $! > {fifo}; wait']")))
     child = int(await asyncio.to_thread(fifo.read_text))
+    await run(tool("true"))  # starts are answered in order: by now the host knows that the first has started
     assert is_running(child)
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
