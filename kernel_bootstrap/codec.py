@@ -36,7 +36,7 @@ MAX_DEPTH: Final = 200
 SCALARS: Final = frozenset({NoneType, bool, int, float, str})
 INT_MIN: Final = -(2**63)
 INT_MAX: Final = 2**63 - 1
-CONTAINER_COST: Final = 16
+CONTAINER_COST: Final = 24
 """What a container costs beside its items: nearer to the memory of both sides than its two brackets."""
 FRACTION_BITS: Final = 100_000
 """Integers of a fraction that cross: making one takes quadratic time."""
@@ -84,7 +84,7 @@ def encode(value: Any, *, limit: int | None = None, accepts: frozenset[str] = AL
 
     ``limit`` is the size of tree and buffers together in bytes, approximately; a larger value keeps what
     comes first: a prefix of text and bytes, the first items of a container, the first rows of a table. None
-    is no limit but that of a tree of 1 GiB, which a value that holds itself many times over reaches.
+    is no limit, except that of what is in a value many times over, a million containers or 1 GiB repeat.
     ``accepts`` is the receiver's ``accepted()``; without a library, its values go as lists and dicts.
     """
     from .codec_encode import Encoder
@@ -159,9 +159,22 @@ def flat_cost(items: Sequence[Any]) -> int | None:
         else:
             if max(map(len, chosen)) > INLINE:
                 return None
-            width = 1 if all(map(str.isascii, chosen)) else 6
-            cost += width * sum(map(len, chosen))
+            joined = "".join(map(str, chosen))
+            if not is_unicode(joined):
+                return None
+            cost += len(joined) * (1 if joined.isascii() else 6)
     return cost
+
+
+def is_unicode(text: str) -> bool:
+    """Whether ``text`` has no surrogates. JSON would join two of them that stand side by side."""
+    if text.isascii():
+        return True
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def library(name: str) -> Any:

@@ -49,7 +49,7 @@ class Decoder:
             return {key: self.value(item, depth + 1) for key, item in tree.items()}
         tag = tree[TAG]
         decoder = _DECODERS.get(tag) or _library_decoder(tag)
-        return decoder(self, tree, depth + 1)
+        return decoder(self, tree, depth)
 
     def items(self, trees: Any, depth: int) -> list[Any]:
         """The values of a list of trees."""

@@ -7,12 +7,17 @@ import math
 from collections.abc import Callable
 from typing import Any, Final
 
-from .codec import CONTAINER_COST, INLINE, INT_MAX, INT_MIN, MAX_DEPTH, TAG, Full, flat_cost
-from .codec_types import EXACT, UNHASHABLE, find_handler
+from .codec import CONTAINER_COST, INLINE, INT_MAX, INT_MIN, MAX_DEPTH, TAG, Full, flat_cost, is_unicode
+from .codec_types import EXACT, SMALL, UNHASHABLE, Handler, find_handler
 from .wire import Buffer
 
-TREE_LIMIT: Final = 2**30
-"""Bytes of a tree without a limit: a list that holds itself 2**50 times over has to end somewhere."""
+REPEATED: Final = 2**30
+"""Bytes that what was encoded before may take again where there is no limit: fifty lists, each of which holds
+the next one twice, would be a tree of 2**50 nodes."""
+REPEATED_COST: Final = 1024
+"""What each container counts there, so that the cut comes after a million of them."""
+WORTH_CUTTING: Final = 1024
+"""Text and bytes up to this size are left out of a container, rather than cut."""
 REPR_LENGTH: Final = 10_000
 
 
@@ -24,14 +29,15 @@ class Encoder:
         self.buffers: list[Buffer] = []
         self.is_repr = False
         self.truncated = False
-        self.left: float = TREE_LIMIT if limit is None else limit
-        self.counts_buffers = limit is not None
+        self.left: float = math.inf if limit is None else limit
         self.full = False
         self.whole = 0
         """Above zero where nothing may be cut (dict keys, rows of a table): Full is raised instead."""
         self.hashable = False
         """Inside a dict key or a set, where what comes out has to be hashable."""
         self._open: set[int] = set()
+        self._seen: set[int] | None = set() if limit is None else None
+        self._repeated: float = REPEATED
 
     def top(self, value: Any) -> Any:
         """The tree of a whole value. Never raises."""
@@ -53,29 +59,43 @@ class Encoder:
         if (cls is int and INT_MIN <= value <= INT_MAX) or (cls is float and math.isfinite(value)):
             return self._scalar(value, len(repr(value)) + 1)
         mark = len(self.buffers)
+        key = id(value)
+        opened = again = False
         try:
-            return self._other(value, cls, depth)
+            handler = EXACT.get(cls) or find_handler(value, cls)
+            if handler is None or (self.hashable and handler in UNHASHABLE):
+                return self.opaque(value)
+            if depth > MAX_DEPTH or key in self._open:
+                reason = "contains itself" if key in self._open else f"nested more than {MAX_DEPTH} deep"
+                return self.stand_in(value, reason)
+            again = self._repeats(key, handler)
+            if again:
+                self.left = self._repeated
+            self._open.add(key)
+            opened = True
+            return handler(self, value, depth + 1)  # in this frame: each costs a fifth of the depth
         except Full:
             del self.buffers[mark:]
             raise
         except Exception as error:  # noqa: BLE001 - classes of users, changed by other threads, can raise anything
             del self.buffers[mark:]
             return self.stand_in(value, _describe(error))
-
-    def _other(self, value: Any, cls: type, depth: int) -> Any:
-        handler = EXACT.get(cls) or find_handler(value, cls)
-        if handler is None or (self.hashable and handler in UNHASHABLE):
-            return self.opaque(value)
-        if depth > MAX_DEPTH:
-            return self.stand_in(value, f"nested more than {MAX_DEPTH} deep")
-        key = id(value)
-        if key in self._open:
-            return self.stand_in(value, "contains itself")
-        self._open.add(key)
-        try:
-            return handler(self, value, depth + 1)
         finally:
-            self._open.discard(key)
+            if opened:
+                self._open.discard(key)
+            if again:
+                self._repeated, self.left = self.left, 0 if self.full else math.inf
+
+    def _repeats(self, key: int, handler: Handler) -> bool:
+        """Whether a value of some size was encoded before, where there is no other limit on that."""
+        if self._seen is None or handler in SMALL:
+            return False
+        if self.left < math.inf:  # inside something repeated
+            self.spend(REPEATED_COST)
+            return False
+        again = key in self._seen
+        self._seen.add(key)
+        return again
 
     def _scalar(self, value: Any, cost: int) -> Any:
         self.spend(cost)
@@ -87,9 +107,12 @@ class Encoder:
             raise Full
         self.left -= cost
 
-    def cut(self) -> None:
-        """Something is left out here, and nothing may follow. Raises Full where it is all or nothing."""
-        if self.whole:
+    def cut(self, *, empty: bool = False) -> None:
+        """Something is left out here, and nothing may follow.
+
+        Raises Full where it is all or nothing, and for what lies in another value and is ``empty`` now.
+        """
+        if self.whole or (empty and len(self._open) > 1):
             raise Full
         self.truncated = self.full = True
         self.left = 0
@@ -106,29 +129,45 @@ class Encoder:
                 if self.full:
                     break
         except Full:
-            self.cut()
+            self.cut(empty=not out)
         return out
 
-    def _flat(self, values: list[Any], cost: int) -> list[Any]:
-        if cost > self.left:
-            room = self.left
-            while values and cost > room:
-                values = values[: int(len(values) * min(room / cost, 0.99))]
-                cost = flat_cost(values) or 0
-            self.cut()
-        else:
-            self.left -= cost
-        return values
-
-    def sealed(self, value: Any, depth: int) -> Any:
-        """The tree of a dict key or a member of a set: hashable, and whole or not at all."""
+    def members(self, values: list[Any], depth: int) -> list[Any]:
+        """The trees of what has to be hashable: each of them whole, or left out."""
+        if flat_cost(values) is not None:
+            return self.items(values, depth)
+        out: list[Any] = []
         hashable, self.hashable = self.hashable, True
         self.whole += 1
+        full = False
         try:
-            return self.value(value, depth)
+            for value in values:
+                out.append(self.value(value, depth))  # noqa: PERF401 - a generator would be a frame more
+        except Full:
+            full = True
         finally:
             self.hashable = hashable
             self.whole -= 1
+        if full:
+            self.cut(empty=not out)
+        return out
+
+    def sealed(self, value: Any, depth: int) -> Any:
+        """The tree of one value that has to be hashable. Raises Full."""
+        found = self.members([value], depth)
+        if not found:
+            raise Full
+        return found[0]
+
+    def _flat(self, values: list[Any], cost: int) -> list[Any]:
+        if cost <= self.left:
+            self.left -= cost
+            return values
+        while values and cost > self.left:
+            values = values[: int(len(values) * min(self.left / cost, 0.99))]
+            cost = flat_cost(values) or 0
+        self.cut(empty=not values)
+        return values
 
     def blob(self, data: Buffer) -> dict[str, Any]:
         """Where the bytes ``data`` went: ``{"v": base64}`` in the tree, or ``{"b": position}``."""
@@ -136,14 +175,9 @@ class Encoder:
         if size <= INLINE:
             self.spend(size * 4 // 3 + CONTAINER_COST)
             return {"v": binascii.b2a_base64(data, newline=False).decode("ascii")}
-        if self.counts_buffers:
-            self.spend(size)
+        self.spend(size)
         self.buffers.append(data)
         return {"b": len(self.buffers) - 1}
-
-    def room(self) -> float:
-        """Bytes that one blob may still have."""
-        return self.left if self.counts_buffers else math.inf
 
     def fit(self, count: int, per_row: float, make: Callable[[int], Any]) -> Any:
         """``make(rows)`` for all ``count`` rows, or for as many of the first as fit, none of them cut.
@@ -151,8 +185,8 @@ class Encoder:
         ``per_row`` is about how many bytes a row takes. Raises Full where not even no rows fit.
         """
         rows = count
-        if per_row * count > self.room():
-            rows = int(self.room() / per_row)
+        if per_row * count > self.left:
+            rows = int(self.left / per_row)
         while True:
             left, mark, is_repr = self.left, len(self.buffers), self.is_repr
             self.whole += 1
@@ -187,47 +221,59 @@ class Encoder:
         return self.repr(f"<{name} object: {reason}>", name)
 
     def repr(self, text: str, type_name: str) -> Any:
-        self.spend(min(len(text), self.left))
+        """A repr, whole: one that is cut only stands for the whole value."""
+        if len(text) + 2 * CONTAINER_COST > self.left:
+            if self.whole or self._open:
+                raise Full
+            text = text[: int(self.left)]
+            self.cut()
+        else:
+            self.left -= len(text) + 2 * CONTAINER_COST
         self.is_repr = True
         return {TAG: "repr", "v": text, "type": type_name}
 
     def _text(self, text: str) -> Any:
-        if len(text) <= INLINE:
-            width = 1 if text.isascii() else 6
-            if width * len(text) + 3 > self.left:
-                text = text[: max(int(self.left) - 3, 0) // width]
-                self.cut()
-            else:
-                self.left -= width * len(text) + 3
-            return text
-        room = self.room()
-        fits = len(text) <= room
-        data = (text if fits else text[: int(room)]).encode("utf-8", "surrogatepass")
-        if fits and len(data) <= room:
-            return {TAG: "str", **self.blob(data)}
-        end = int(min(room, len(data)))
-        while end < len(data) and data[end] & 0xC0 == 0x80:  # not inside a character
-            end -= 1
-        tree = {TAG: "str", **_uncounted(self, data[:end])}
+        cost = _text_cost(text[: int(min(self.left, len(text)))])
+        if len(text) <= self.left and cost <= self.left:
+            return self._write_text(text)
+        if len(text) <= WORTH_CUTTING and self._open:
+            raise Full
+        text = text[: int(min(self.left, len(text)))]
+        while text and cost > self.left:
+            text = text[: int(len(text) * min(self.left / cost, 0.99))]
+            cost = _text_cost(text)
+        tree = self._write_text(text) if cost <= self.left else ""
         self.cut()
         return tree
+
+    def _write_text(self, text: str) -> Any:
+        if len(text) > INLINE or not is_unicode(text):
+            return {TAG: "str", **self.blob(text.encode("utf-8", "surrogatepass"))}
+        self.left -= _text_cost(text)
+        return text
 
     def bytes(self, data: Buffer, tag: str) -> Any:
         """The tree of bytes, or of as many of the first as fit."""
         size = memoryview(data).nbytes
-        room = self.left if size <= INLINE else self.room()
-        if size * (4 / 3 if size <= INLINE else 1) + CONTAINER_COST <= room:
+        room = self.left - CONTAINER_COST
+        if min(size, room) <= INLINE:
+            room *= 0.75  # base64
+        if size <= room:
             return {TAG: tag, **self.blob(data)}
-        tree = {TAG: tag, **_uncounted(self, memoryview(data)[: max(int(room), 0)])}
+        if self.whole or (size <= WORTH_CUTTING and len(self._open) > 1):
+            raise Full
+        self.left = math.inf  # what is left of the limit goes to this, and nothing follows
+        tree = {TAG: tag, **self.blob(memoryview(data)[: max(int(room), 0)])}
         self.cut()
         return tree
 
 
-def _uncounted(enc: Encoder, data: Buffer) -> dict[str, Any]:
-    if enc.whole:
-        raise Full
-    enc.left = math.inf  # what remains of the limit goes to this; ``cut`` follows
-    return enc.blob(data)
+def _text_cost(text: str) -> int:
+    if text.isascii():
+        return len(text) + 3
+    if len(text) <= INLINE:
+        return 6 * len(text) + CONTAINER_COST
+    return len(text.encode("utf-8", "surrogatepass")) + CONTAINER_COST
 
 
 def _describe(error: BaseException) -> str:

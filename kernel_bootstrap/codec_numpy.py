@@ -60,9 +60,9 @@ def encode_array(enc: Encoder, value: Any, depth: int) -> Any:
 
 def _first_rows(enc: Encoder, array: Any) -> Any:
     """``array``, or as many of its first rows as one blob may hold."""
-    room = enc.room()
+    room = enc.left
     if array.nbytes <= INLINE or room <= INLINE:
-        room = (enc.left - CONTAINER_COST) * 3 // 4  # base64
+        room = (enc.left - CONTAINER_COST) * 0.75  # base64
     if array.nbytes <= room or array.ndim == 0:
         return array
     return array[: max(int(room * len(array) / array.nbytes), 0)]

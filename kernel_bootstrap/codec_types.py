@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from .codec import CONTAINER_COST, FRACTION_BITS, INT_MAX, INT_MIN, TAG, Full, Repr, flat_cost
+from .codec import CONTAINER_COST, FRACTION_BITS, INT_MAX, INT_MIN, TAG, Full, Repr, flat_cost, is_unicode
 
 if TYPE_CHECKING:
     from .codec_encode import Encoder
@@ -116,33 +116,24 @@ def _tuple(enc: Encoder, value: tuple[Any, ...], depth: int) -> Any:
 
 
 def _set(enc: Encoder, value: set[Any], depth: int) -> Any:
-    return _members(enc, "set", list(set.__iter__(value)), depth)
+    enc.spend(CONTAINER_COST)
+    return {TAG: "set", "v": enc.members(list(set.__iter__(value)), depth)}
 
 
 def _frozenset(enc: Encoder, value: frozenset[Any], depth: int) -> Any:
-    return _members(enc, "frozenset", list(frozenset.__iter__(value)), depth)
-
-
-def _members(enc: Encoder, tag: str, members: list[Any], depth: int) -> Any:
     enc.spend(CONTAINER_COST)
-    if flat_cost(members) is not None:
-        return {TAG: tag, "v": enc.items(members, depth)}
-    out: list[Any] = []
-    try:
-        out.extend(enc.sealed(member, depth) for member in members)
-    except Full:
-        enc.cut()
-    return {TAG: tag, "v": out}
+    return {TAG: "frozenset", "v": enc.members(list(frozenset.__iter__(value)), depth)}
 
 
 def _dict(enc: Encoder, value: dict[Any, Any], depth: int) -> Any:
     enc.spend(CONTAINER_COST)
     copied = dict.copy(value)
-    if not set(map(type, copied)) <= {str} or TAG in copied:
+    keys = list(copied)
+    if not set(map(type, keys)) <= {str} or TAG in copied or not is_unicode("".join(keys)):
         return _tagged_dict(enc, copied, depth)
     cost = flat_cost(list(copied.values()))
-    if cost is not None and cost + (keys_cost := flat_cost(list(copied)) or math.inf) <= enc.left and copied:
-        enc.left -= cost + keys_cost
+    if cost is not None and (cost := cost + sum(map(len, keys)) + 4 * len(keys)) <= enc.left:
+        enc.left -= cost
         return copied
     out: dict[str, Any] = {}
     try:
@@ -152,7 +143,7 @@ def _dict(enc: Encoder, value: dict[Any, Any], depth: int) -> Any:
             enc.spend(len(key) + 4)
             out[key] = enc.value(item, depth)
     except Full:
-        enc.cut()
+        enc.cut(empty=not out)
     return out
 
 
@@ -167,7 +158,7 @@ def _tagged_dict(enc: Encoder, value: dict[Any, Any], depth: int) -> Any:
             values.append(enc.value(item, depth))
             keys.append(key_tree)
     except Full:
-        enc.cut()
+        enc.cut(empty=not keys)
     return {TAG: "dict", "k": keys, "v": values}
 
 
@@ -309,3 +300,8 @@ EXACT: Final[dict[type, Handler]] = {
 UNHASHABLE: Final = frozenset(
     {_bytearray, _list, _iterable, _set, _dict, _mapping, _slice}  # slices are hashable from 3.12 on only
 )
+
+SMALL: Final = frozenset(
+    {_enum, _float, _complex, _range, _slice, _datetime, _date, _time, _timedelta, _decimal, _uuid, _path}
+)
+"""Too small to matter when one value is there many times."""

@@ -20,7 +20,7 @@ from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, Final
 
-from .codec import SCALARS, TAG, CodecError, Encoded, decode, encode
+from .codec import SCALARS, TAG, CodecError, Encoded, Repr, decode, encode, is_unicode
 from .errors import ArtifactFormatError
 from .wire import Buffer
 
@@ -73,17 +73,15 @@ TEXT_SUFFIXES: Final = frozenset(
     ]
 )
 HINTS: Final = {
-    "matplotlib": "save the picture's bytes: figure.savefig(buffer, format='png') with buffer = io.BytesIO(), "
-    "then buffer.getvalue()",
-    "PIL": "save the picture's bytes: image.save(buffer, format='PNG') with buffer = io.BytesIO(), "
-    "then buffer.getvalue()",
+    "matplotlib": "save a picture of it: buffer = io.BytesIO(); figure.savefig(buffer); buffer.getvalue()",
+    "PIL": "save its bytes: buffer = io.BytesIO(); image.save(buffer, 'PNG'); buffer.getvalue()",
     "function": "save a function as a workflow, or its result",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A value as the content of a file: ``data``, its ``format``, and ``details``, a small JSON description."""
+    """A value as the content of a file: ``format``, ``data`` and ``details``, a small JSON description."""
 
     format: str
     data: Buffer
@@ -96,8 +94,8 @@ def dump(value: Any) -> Payload:
     Raises ArtifactFormatError for what no format holds; it names the type, where in the value it is, and what
     can be saved.
     """
-    if type(value) is str:
-        return Payload("text", value.encode("utf-8", "surrogatepass"))
+    if isinstance(value, str) and not isinstance(value, Repr):
+        return Payload("text", str.__str__(value).encode("utf-8", "surrogatepass"))
     if isinstance(value, bytes | bytearray):
         return Payload("bytes", value)
     if isinstance(value, memoryview):
@@ -109,13 +107,14 @@ def dump(value: Any) -> Payload:
             return payload
     encoded = encode(value)
     _check(encoded, value)
+    if _is_json(value) and is_unicode(text := _json(value)):
+        return Payload("json", text.encode("utf-8"))
     if encoded.buffers:
-        return Payload("json", _json(value)) if _is_json(value) else _container(encoded)
-    if _is_json(value):
-        return Payload("json", _json(value))
-    if type(encoded.tree) is str:  # an Enum or a subclass of str
-        return Payload("text", encoded.tree.encode("utf-8", "surrogatepass"))
-    return Payload("json", _json(encoded.tree), {"codec": True})
+        return _container(encoded)
+    text = _json(encoded.tree)
+    if not is_unicode(text):  # the name of a file may have surrogates
+        text = _json(encoded.tree, ascii_only=True)
+    return Payload("json", text.encode("utf-8"), {"codec": True})
 
 
 def load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:  # noqa: A002 - the word of the matter
@@ -125,7 +124,7 @@ def load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:  # noqa:
     """
     try:
         return _load(format, data, details)
-    except (ArtifactFormatError, MemoryError):
+    except ArtifactFormatError:
         raise
     except CodecError as error:
         raise ArtifactFormatError(f"the artifact cannot be read as {format}: {error}") from error
@@ -135,7 +134,7 @@ def load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:  # noqa:
 
 
 def guess(name: str, head: bytes) -> str:
-    """The format of a file that a person put there, by its ``name`` and its first bytes (a few hundred do)."""
+    """The format of a file that a person put there, by its ``name`` and first bytes (a few hundred do)."""
     for magic, found in ((b"\x93NUMPY", "npy"), (b"ARROW1", "arrow"), (MAGIC, "codec")):
         if head.startswith(magic):
             return found
@@ -181,7 +180,7 @@ def _root(cls: type) -> str:
 
 
 def _is_json(value: Any) -> bool:
-    """Whether plain JSON holds ``value`` exactly. The codec has gone over it: it is finite, and not too deep."""
+    """Whether plain JSON holds ``value`` exactly; the codec has seen that it is finite and not too deep."""
     cls = type(value)
     if cls is int:
         return bool(value.bit_length() <= READABLE_INT_BITS)
@@ -194,14 +193,11 @@ def _is_json(value: Any) -> bool:
     return set(map(type, value)) <= SCALARS - {int} or all(_is_json(item) for item in value)
 
 
-def _json(value: Any) -> bytes:
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _json(value: Any, *, ascii_only: bool = False) -> str:
+    text = json.dumps(value, ensure_ascii=ascii_only, separators=(",", ":"))
     if len(text) <= INDENTED:
-        text = json.dumps(value, ensure_ascii=False, indent=2)
-    try:
-        return text.encode("utf-8") + b"\n"
-    except UnicodeEncodeError:  # lone surrogates
-        return json.dumps(value, indent=2 if len(text) <= INDENTED else None).encode("ascii") + b"\n"
+        text = json.dumps(value, ensure_ascii=ascii_only, indent=2)
+    return text + "\n"
 
 
 def _container(encoded: Encoded) -> Payload:
@@ -231,7 +227,9 @@ def _open_container(data: Buffer) -> Any:
 def _check(encoded: Encoded, value: Any) -> None:
     """Raises ArtifactFormatError if something of ``value`` did not cross."""
     if encoded.truncated:
-        raise ArtifactFormatError("the value is too large to save: as JSON it has more than 1 GiB")
+        raise ArtifactFormatError(
+            "the value cannot be saved: it holds the same objects millions of times over"
+        )
     if not encoded.is_repr:
         return
     found = _find_repr(encoded.tree)

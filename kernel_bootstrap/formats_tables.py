@@ -6,9 +6,11 @@ codec's own format.
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import sys
 from collections.abc import Mapping
+from types import NoneType
 from typing import Any, Final
 
 from .codec import SAFE_ARROW, CodecError, library
@@ -19,8 +21,6 @@ from .wire import Buffer
 
 NAMED_COLUMNS: Final = 100
 """Columns that the details name."""
-PLAIN_OBJECTS: Final = frozenset({"string", "empty"})
-"""What pandas calls columns of objects that come back from Arrow as they were."""
 
 
 def dump_table(value: Any) -> Payload | None:
@@ -81,40 +81,38 @@ class _Reader:
 def _dump_pandas(pd: Any, value: Any) -> Payload | None:
     kind = "Series" if isinstance(value, pd.Series) else "DataFrame"
     _need_pyarrow(f"pandas.{kind}", "value.to_csv()")
-    details = {}
+    details: dict[str, Any] = {}
     frame = value
     if kind == "Series":
-        if not (value.name is None or type(value.name) is str):
+        if value.name is not None and type(value.name) is not str:
             return None
         frame = value.to_frame(name="value")
-        details = {"name": value.name}
-    if not _keeps(pd, frame):
-        return None
+        details["name"] = value.name
+    if isinstance(frame.index, pd.DatetimeIndex | pd.TimedeltaIndex):
+        details["freq"] = frame.index.freqstr
+    table = _as_table(pd, frame)
+    return None if table is None else _dump_arrow(table, kind, details)
+
+
+def _as_table(pd: Any, frame: Any) -> Any:
+    """``frame`` as an Arrow table; None if it would not come back as it was."""
     pa = library("pyarrow")
+    index, columns = frame.index, frame.columns
+    levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
+    if isinstance(columns, pd.MultiIndex) or not columns.is_unique or not set(map(type, columns)) <= {str}:
+        return None
+    if not set(map(type, [columns.name, *index.names])) <= {str, NoneType} or set(index.names) & set(columns):
+        return None
+    objects = [part for part in [*(frame[name] for name in columns), *levels] if part.dtype == object]
+    if not all(set(map(type, part)) <= {str, NoneType} for part in objects):
+        return None
     try:
         table = pa.Table.from_pandas(frame)
+        empty = table.slice(0, 0).to_pandas()
     except (pa.ArrowException, TypeError, ValueError):
         return None
-    return _dump_arrow(table, kind, details)
-
-
-def _keeps(pd: Any, frame: Any) -> bool:
-    """Whether ``frame`` comes back from Arrow as it was."""
-    columns = frame.columns
-    if isinstance(columns, pd.MultiIndex) or not columns.is_unique or not set(map(type, columns)) <= {str}:
-        return False
-    index = frame.index
-    levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
-    if not all(name is None or type(name) is str for name in [*index.names, columns.name]):
-        return False
-    parts = [frame[name] for name in columns] + list(levels)
-    return all(_plain_part(pd, part) for part in parts) and not set(index.names) & set(columns)
-
-
-def _plain_part(pd: Any, part: Any) -> bool:
-    if part.dtype == object:
-        return pd.api.types.infer_dtype(part, skipna=True) in PLAIN_OBJECTS
-    return not isinstance(part.dtype, pd.SparseDtype)
+    same = list(empty.dtypes) == list(frame.dtypes) and empty.index.dtype == index.dtype
+    return table if same and empty.index.names == index.names else None
 
 
 def _dump_arrow(table: Any, kind: str, details: Mapping[str, Any] | None = None) -> Payload:
@@ -127,7 +125,7 @@ def _dump_arrow(table: Any, kind: str, details: Mapping[str, Any] | None = None)
 
 
 def load_arrow(data: Buffer, details: Mapping[str, Any]) -> Any:
-    """The frame, series or table of an Arrow IPC file. Raises ArtifactFormatError, ValueError, Arrow's errors."""
+    """The frame, series or table of an Arrow IPC file, compressed or not. Raises what Arrow raises."""
     pa, ipc = _library("pyarrow"), _library("pyarrow.ipc")
     if int(pa.__version__.partition(".")[0]) < SAFE_ARROW:
         raise ArtifactFormatError(
@@ -135,14 +133,15 @@ def load_arrow(data: Buffer, details: Mapping[str, Any]) -> Any:
         )
     table = ipc.open_file(pa.py_buffer(data)).read_all()
     table.validate(full=True)
-    kind = details.get("kind")
+    by_pandas = b"pandas" in (table.schema.metadata or {}) and importlib.util.find_spec("pandas") is not None
+    kind = details.get("kind", "DataFrame" if by_pandas else "Table")
     if kind not in ("DataFrame", "Series"):
         return table
     _library("pandas")
     frame = table.to_pandas()
-    if kind == "DataFrame":
-        return frame
-    return frame["value"].rename(details.get("name"))
+    if details.get("freq") is not None:
+        frame.index.freq = details["freq"]
+    return frame["value"].rename(details.get("name")) if kind == "Series" else frame
 
 
 def _need_pyarrow(type_name: str, instead: str) -> None:
@@ -150,7 +149,7 @@ def _need_pyarrow(type_name: str, instead: str) -> None:
         library("pyarrow")
     except CodecError as error:
         raise ArtifactFormatError(
-            f"a {type_name} is saved as an Arrow file, which needs pyarrow: deps.add('pyarrow'), or save {instead}"
+            f"a {type_name} is saved as Arrow, which needs pyarrow: deps.add('pyarrow'), or save {instead}"
         ) from error
 
 
