@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 from py_code_mode.deps.uv import RECORD_NAME, UvInstaller
 from py_code_mode.errors import InstallError
 
-from .venvs import make_venv, make_wheel, run_in, use_only
+from .venvs import make_venv, make_wheel, run_in, run_python, use_only
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +142,10 @@ async def test_into_a_directory_nothing_of_the_running_python_is_touched(wheels,
     assert await installer.installed() == {}
     assert (await installer.install(["pcm_here"])).installed == ["pcm_here"]
     assert await installer.installed() == {"pcm-here": "1.5", "pcm-there": "1.0"}
-    code = f"import sys; sys.path.append({str(target)!r}); import pcm_here; print(pcm_here.VERSION)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "1.5"
-    absent = subprocess.run([sys.executable, "-c", "import pcm_here"], capture_output=True, text=True)
-    assert "ModuleNotFoundError" in absent.stderr
+    with_it = f"import sys; sys.path.append({str(target)!r}); import pcm_here; print(pcm_here.VERSION)"
+    assert run_python(sys.executable, with_it) == "1.5"
+    without = "import importlib.util; print(importlib.util.find_spec('pcm_here'))"
+    assert run_python(sys.executable, without) == "None"
 
 
 async def test_from_a_directory_a_package_is_uninstalled_with_its_files(wheels, tmp_path):

@@ -48,5 +48,10 @@ def make_venv(cache: Path, identity: str = "workspace") -> Venv:
 
 def run_in(venv: Venv, code: str) -> str:
     """What ``code`` prints in the Python of ``venv``."""
-    done = subprocess.run([venv.python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30)
+    return run_python(venv.python, code)
+
+
+def run_python(python: Path | str, code: str) -> str:
+    """What ``code`` prints in ``python``."""
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=30)
     return done.stdout.strip()
