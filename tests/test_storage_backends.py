@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -88,27 +88,56 @@ def test_a_base_that_is_a_file_is_a_storage_error_that_names_it(tmp_path):
             use()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_workspace_can_be_read_and_refuses_writes(tmp_path):
-    storage = FileStorage(tmp_path)
-    save_value(storage.get_artifact_store(), "x", 1)
-    storage.get_workflow_library().create("one", SOURCE, "One")
-    folders = [path for path in (tmp_path, *tmp_path.rglob("*")) if path.is_dir()]
-    for folder in folders:
-        folder.chmod(0o555)
+READ_ONLY = """
+import os, sys
+from pathlib import Path
+from py_code_mode.artifacts import load_value, save_value
+from py_code_mode.errors import StorageError
+from py_code_mode.storage import FileStorage
+
+SOURCE = "async def run(): pass"
+base = Path(sys.argv[1])
+storage = FileStorage(base)
+save_value(storage.get_artifact_store(), "x", 1)
+storage.get_workflow_library().create("one", SOURCE, "One")
+storage.get_dependency_store().add("rich")
+for path in (base, *base.rglob("*")):
+    path.chmod(0o555 if path.is_dir() else 0o444)
+if os.geteuid() == 0:
+    os.seteuid(65534)  # root may write everywhere
+storage = FileStorage(base)
+print(load_value(storage.get_artifact_store(), "x"), storage.get_artifact_store().list()[0].name)
+print(storage.get_workflow_library().list()[0].name, storage.get_dependency_store().read())
+for use in (
+    lambda: save_value(storage.get_artifact_store(), "x", 2),
+    lambda: storage.get_artifact_store().delete("x"),
+    lambda: storage.get_workflow_library().create("one", SOURCE, "Two"),
+    lambda: storage.get_workflow_library().delete("one"),
+    lambda: storage.get_dependency_store().add("pandas"),
+):
     try:
-        again = FileStorage(tmp_path)
-        assert load_value(again.get_artifact_store(), "x") == 1
-        assert len(again.get_workflow_library().list()) == 1
-        with pytest.raises(StorageError, match="Permission denied"):
-            save_value(again.get_artifact_store(), "y", 1)
-        with pytest.raises(StorageError, match="Permission denied"):
-            again.get_workflow_library().create("two", SOURCE, "Two")
-        with pytest.raises(StorageError, match="Permission denied"):
-            again.get_dependency_store().add("pandas")
-    finally:
-        for folder in folders:
-            folder.chmod(0o755)
+        use()
+        print("written")
+    except StorageError as error:
+        print(error.message.replace(str(base), "BASE").replace("[Errno 13] ", ""))
+"""
+
+
+def test_a_read_only_workspace_can_be_read_and_refuses_writes():
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        command = [sys.executable, "-c", READ_ONLY, f"{folder}/base"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        for path in Path(folder).rglob("*"):
+            path.chmod(0o755)
+    assert done.stderr == ""
+    values, others, *errors = done.stdout.splitlines()
+    assert (values, others) == ("1 x", "one ['rich']")
+    assert len(errors) == 5
+    for error in errors:
+        assert error.startswith("cannot ")
+        assert " at BASE/" in error
+        assert error.endswith(": Permission denied")
 
 
 FULL_DISK = """

@@ -33,7 +33,7 @@ from py_code_mode.errors import ArtifactNameError, StorageError
 
 from .disk import exclusive, inside, storage_errors, sweep, write_temporary
 from .folders import InTheWayError, entry_mode, open_file, open_folder, remove_empty
-from .records import Record, dump_records, load_records
+from .records import Record, dump_records, load_records, recognise
 
 MAPPED = 1 << 20
 """From this size on (bytes) a value is mapped into memory, not read."""
@@ -181,7 +181,7 @@ class FileArtifactStore:
         record = next((record for record in records if record.is_about(stat)), None)
         if record is None:
             with suppress(PermissionError), open_file(leaf, folder) as fd:
-                record = None if fd is None else _recognise(fd, stat, records)
+                record = None if fd is None else recognise(fd, stat, records)
         if record is None:
             return [], utc_from_ns(stat.st_mtime_ns)
         return [replace(record, inode=stat.st_ino, mtime_ns=stat.st_mtime_ns)], record.created_at
@@ -227,7 +227,7 @@ class FileArtifactStore:
         with self._open(parts) as now:
             if now is None or not os.path.samestat(os.fstat(now), stat):
                 return None
-        known = _recognise(fd, stat, records)
+        known = recognise(fd, stat, records)
         if known is not None:
             return _Described(self._artifact(name, known), recorded=True, never_edited=False)
         foreign = self._foreign(name, stat, os.pread(fd, _HEAD, 0), records)
@@ -237,13 +237,16 @@ class FileArtifactStore:
         try:
             parts = check_name(name)
             stat = entry.stat(follow_symlinks=False)
+        except (OSError, ArtifactNameError):
+            return None
+        try:
             for record in self._records(name):
                 if record.is_about(stat):
                     return self._artifact(name, record)
             described = self._find(name)
-        except (FileNotFoundError, ArtifactNameError):
+        except ArtifactNameError:  # it was replaced by a link
             return None
-        except StorageError:  # a file that cannot be opened does not hide the others
+        except (OSError, StorageError):  # what cannot be opened does not hide the others
             return self._foreign(name, stat, b"", [])
         if described is None or (not described.recorded and any(part.startswith(".") for part in parts)):
             return None
@@ -282,7 +285,7 @@ class FileArtifactStore:
     def _records(self, name: str) -> builtins.list[Record]:
         try:
             return load_records(self._records_path(name).read_bytes())
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
 
     def _records_path(self, name: str) -> Path:
@@ -297,15 +300,6 @@ class _Described:
     artifact: Artifact
     recorded: bool
     never_edited: bool
-
-
-def _recognise(fd: int, stat: os.stat_result, records: list[Record]) -> Record | None:
-    """The record of a file that was copied, restored or touched since it was saved."""
-    candidates = [record for record in reversed(records) if record.size == stat.st_size]
-    if not candidates:
-        return None
-    digest = fingerprint(stat.st_size, lambda offset, count: os.pread(fd, count, offset))
-    return next((record for record in candidates if record.fingerprint == digest), None)
 
 
 def _content(fd: int, *, mapped: bool) -> Buffer:

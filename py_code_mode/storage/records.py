@@ -14,6 +14,8 @@ import os
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from py_code_mode.artifacts.artifact import fingerprint
+
 VERSION = 1
 
 
@@ -53,6 +55,15 @@ def load_records(data: bytes) -> list[Record]:
         return []
     found = document.get("records")
     return [Record(**item) for item in found if _is_record(item)] if isinstance(found, list) else []
+
+
+def recognise(fd: int, stat: os.stat_result, records: list[Record]) -> Record | None:
+    """The record of the open file ``fd``, which was copied, restored or touched since it was saved."""
+    candidates = [record for record in reversed(records) if record.size == stat.st_size]
+    if not candidates:
+        return None
+    digest = fingerprint(stat.st_size, lambda offset, count: os.pread(fd, count, offset))
+    return next((record for record in candidates if record.fingerprint == digest), None)
 
 
 _TYPES = {"details": dict, "metadata": dict, "size": int, "inode": int, "mtime_ns": int}

@@ -143,7 +143,7 @@ def _parse_or_broken(name: str, data: bytes, known: Workflow | None) -> Workflow
         reason = f"it has {len(data):,} bytes, more than {MAX_SOURCE_BYTES:,}"
         return Workflow(name, path=workflow_path(name), broken=f"{workflow_path(name)}: {reason}")
     try:
-        source = data.decode("utf-8-sig")
+        source = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         return Workflow(
