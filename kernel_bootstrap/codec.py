@@ -84,7 +84,7 @@ def encode(value: Any, *, limit: int | None = None, accepts: frozenset[str] = AL
 
     ``limit`` is the size of tree and buffers together in bytes, approximately; a larger value keeps what
     comes first: a prefix of text and bytes, the first items of a container, the first rows of a table. None
-    is no limit, except that of what is in a value many times over, a million containers or 1 GiB repeat.
+    is no limit, unless the value holds the same objects a million times over.
     ``accepts`` is the receiver's ``accepted()``; without a library, its values go as lists and dicts.
     """
     from .codec_encode import Encoder

@@ -98,6 +98,8 @@ def _as_table(pd: Any, frame: Any) -> Any:
     """``frame`` as an Arrow table; None if it would not come back as it was."""
     pa = library("pyarrow")
     index, columns = frame.index, frame.columns
+    if not len(frame):  # a file without batches has no categories
+        return None
     levels = index.levels if isinstance(index, pd.MultiIndex) else [index]
     if isinstance(columns, pd.MultiIndex) or not columns.is_unique or not set(map(type, columns)) <= {str}:
         return None

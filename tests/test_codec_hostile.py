@@ -88,42 +88,12 @@ def refuses_or_decodes(tree, buffers) -> None:
         pass
 
 
-TAGS = [
-    "int",
-    "float",
-    "complex",
-    "str",
-    "bytes",
-    "bytearray",
-    "tuple",
-    "set",
-    "frozenset",
-    "dict",
-    "range",
-    "slice",
-    "datetime",
-    "date",
-    "time",
-    "timedelta",
-    "decimal",
-    "fraction",
-    "uuid",
-    "path",
-    "repr",
-    "ndarray",
-    "npscalar",
-    "frame",
-    "series",
-    "index",
-    "column",
-    "categorical",
-    "timestamp",
-    "pdtimedelta",
-    "period",
-    "interval",
-    "nat",
-    "arrow",
-]
+TAGS = sorted(
+    {"int", "float", "complex", "str", "bytes", "bytearray", "tuple", "set", "frozenset", "dict", "range"}
+    | {"slice", "datetime", "date", "time", "timedelta", "decimal", "fraction", "uuid", "path", "repr"}
+    | {"ndarray", "npscalar", "frame", "series", "index", "column", "categorical", "timestamp"}
+    | {"pdtimedelta", "period", "interval", "nat", "arrow"}
+)
 
 
 @given(
