@@ -12,7 +12,7 @@ import pytest
 
 from py_code_mode.artifacts import load_value, save_value
 from py_code_mode.errors import ArtifactFormatError, ArtifactNameError, ArtifactNotFoundError, StorageError
-from py_code_mode.storage import FileStorage
+from py_code_mode.storage import FileStorage, disk
 
 LARGE = b"0123456789abcdef" * (1 << 17)  # 2 MiB
 
@@ -230,3 +230,16 @@ def test_a_hundred_megabytes_are_saved_and_read_without_a_copy(store):
     assert isinstance(data, memoryview)
     assert data.readonly
     assert data[-1] == 0
+
+
+def test_a_lock_that_another_writer_never_gives_back_is_a_storage_error_in_the_end(
+    folder, store, monkeypatch
+):
+    save_value(store, "a", 1)
+    monkeypatch.setattr(disk, "LOCK_TIMEOUT", 0.05)
+    with disk.exclusive(folder / ".meta/lock"):
+        with pytest.raises(StorageError, match=r"another process has held .*/\.meta/lock"):
+            save_value(store, "a", 2)
+        assert load_value(store, "a") == 1
+    save_value(store, "a", 3)
+    assert load_value(store, "a") == 3

@@ -59,7 +59,12 @@ class WorkflowLibrary:
     def list(self) -> builtins.list[Workflow]:
         """All workflows by name, broken ones included (``Workflow.broken`` says why)."""
         stamps = self._store.stamps()
-        found = [self._load(name, stamps[name]) for name in sorted(stamps)]
+        with self._lock:
+            known = self._parsed.copy()
+        found: builtins.list[Workflow | None] = []
+        for name in sorted(stamps):
+            stamp, workflow = known.get(name, (None, None))
+            found.append(workflow if stamp == stamps[name] else self._load(name, stamps[name]))
         with self._lock:
             for name in self._parsed.keys() - stamps.keys():
                 self._parsed.pop(name, None)
