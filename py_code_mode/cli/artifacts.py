@@ -1,0 +1,111 @@
+"""``py-code-mode artifacts``: the artifacts of a workspace, without a kernel."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from .options import base_option, json_option
+from .output import print_json, print_rows
+
+if TYPE_CHECKING:
+    from py_code_mode.artifacts.artifact import Artifact
+    from py_code_mode.storage.file_artifacts import FileArtifactStore
+
+
+@click.group("artifacts")
+def command() -> None:
+    """The artifacts of a workspace: values that code has saved. They lie in artifacts/."""
+
+
+@command.command("list")
+@base_option()
+@json_option
+def list_artifacts(base: Path, as_json: bool) -> None:
+    """List the artifacts."""
+    found = _store(base).list()
+    if as_json:
+        print_json([artifact.to_dict() for artifact in found])
+        return
+    rows = [(item.name, item.format, f"{item.size:,}", item.created_at, item.description) for item in found]
+    print_rows(("Artifact", "Format", "Bytes", "Created", "Description"), rows)
+
+
+@command.command()
+@click.argument("name")
+@base_option()
+@json_option
+def show(name: str, base: Path, as_json: bool) -> None:
+    """Describe the artifact NAME."""
+    artifact = _require(_store(base), name)
+    if as_json:
+        print_json(artifact.to_dict())
+        return
+    for key, value in artifact.to_dict().items():
+        if value not in ("", {}):
+            print(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
+
+
+@command.command()
+@click.argument("name")
+@click.argument("file", type=click.File("rb"))
+@click.option("--description", default="", help="What it is.")
+@base_option(new=True)
+@json_option
+def add(name: str, file: BinaryIO, description: str, base: Path, as_json: bool) -> None:
+    """Save the content of FILE (- is the standard input) as the artifact NAME, in place of an older one.
+
+    Code loads it as text, JSON, an array or a table where it is that, by its content and the suffix of
+    NAME; else as bytes.
+    """
+    from kernel_bootstrap.formats import Payload, guess
+
+    data = file.read()
+    artifact = _store(base).save(name, Payload(guess(name, data), data), description)
+    if as_json:
+        print_json(artifact.to_dict())
+    else:
+        print(f"{artifact.name}: {artifact.format}, {artifact.size:,} bytes")
+
+
+@command.command()
+@click.argument("name")
+@click.argument("file", type=click.File("wb", lazy=True), default="-")
+@base_option()
+def get(name: str, file: BinaryIO, base: Path) -> None:
+    """Write the stored bytes of the artifact NAME to FILE, by default to the standard output."""
+    _, data = _store(base).read(name)
+    file.write(data)
+
+
+@command.command("rm")
+@click.argument("name")
+@base_option()
+@json_option
+def remove(name: str, base: Path, as_json: bool) -> None:
+    """Remove the artifact NAME."""
+    store = _store(base)
+    if not store.delete(name):
+        _require(store, name)  # raises, with the nearest names
+    if as_json:
+        print_json({"name": name, "removed": True})
+    else:
+        print(f"removed {name}")
+
+
+def _store(base: Path) -> FileArtifactStore:
+    from py_code_mode.storage.file import FileStorage
+
+    return FileStorage(base).get_artifact_store()
+
+
+def _require(store: FileArtifactStore, name: str) -> Artifact:
+    artifact = store.get(name)
+    if artifact is None:
+        from py_code_mode.artifacts.store import not_found
+
+        raise not_found(name, (found.name for found in store.list()))
+    return artifact
