@@ -10,7 +10,6 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -71,7 +70,7 @@ class App(click.Group):
             _forget_stdout()
             raise click.exceptions.Exit(PIPE_CLOSED) from None
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(self, *args: Any, **extra: Any) -> Any:
         """Run, and end the process with the exit status."""
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
@@ -79,7 +78,7 @@ class App(click.Group):
                 stream.reconfigure(errors="backslashreplace")
         extra["standalone_mode"] = False
         try:
-            status = super().main(args, prog_name, **extra)
+            status = super().main(*args, **extra)
         except click.ClickException as error:
             error.show()
             status = error.exit_code

@@ -16,7 +16,7 @@ import click
 
 from . import starter
 from .app import FAILED
-from .options import WorkspacePath
+from .options import new_workspace
 from .sessions import opened
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ STEPS = (
 
 
 @click.command("demo")
-@click.argument("directory", type=WorkspacePath(new=True), required=False, metavar="[DIR]")
+@click.argument("directory", callback=new_workspace, required=False, metavar="[DIR]")
 def command(directory: Path | None) -> None:
     """Make a workspace and use it: a command-line tool, a workflow, a package, and artifacts.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .options import WorkspacePath, json_option
+from .options import json_option, new_workspace
 from .output import print_json
 
 EXAMPLES = (
@@ -17,7 +17,7 @@ EXAMPLES = (
 
 
 @click.command("init")
-@click.argument("directory", type=WorkspacePath(new=True), default=".", metavar="[DIR]")
+@click.argument("directory", callback=new_workspace, default=".", metavar="[DIR]")
 @json_option
 def command(directory: Path, as_json: bool) -> None:
     """Make a workspace in DIR, by default the current directory: a tool, a workflow, and places for

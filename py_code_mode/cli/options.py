@@ -13,48 +13,38 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class WorkspacePath(click.ParamType):
-    """A directory; ``~`` is expanded. ``new``: it may be missing."""
-
-    name = "directory"
-
-    def __init__(self, *, new: bool = False) -> None:
-        self._new = new
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The absolute path."""
-        try:
-            path = Path(value).expanduser().absolute()
-            if path.is_dir() or (self._new and not path.exists()):
-                return path
-            missing = not path.exists()
-        except (RuntimeError, ValueError, OSError) as error:
-            self.fail(f"{value!r} cannot be a directory: {error}", param, ctx)
-        problem = "does not exist; `py-code-mode init` makes a workspace" if missing else "is not a directory"
-        return self.fail(f"{value!r} {problem}", param, ctx)
+def new_workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    """The callback of a parameter that names a directory, which may be missing; ``~`` is expanded."""
+    if value is None:
+        return None
+    try:
+        path = Path(value).expanduser().absolute()
+        usable = path.is_dir() or not path.exists()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise click.BadParameter(f"{value!r} cannot be a directory: {error}") from None
+    if not usable:
+        raise click.BadParameter(f"{value!r} is not a directory")
+    return path
 
 
-class Seconds(click.ParamType):
-    """A positive number of seconds."""
+def _workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Path | None:
+    path = new_workspace(ctx, param, value)
+    if path is not None and not path.exists():
+        raise click.BadParameter(f"{value!r} does not exist; `py-code-mode init` makes a workspace")
+    return path
 
-    name = "seconds"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number."""
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = 0.0
-        if not (seconds > 0 and math.isfinite(seconds)):
-            self.fail(f"{value!r} is not a positive number of seconds", param, ctx)
-        return seconds
+def _seconds(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise click.BadParameter(f"{value:g} is not a positive number of seconds")
+    return value
 
 
 def base_option(*, new: bool = False) -> Callable[[F], F]:
     """``--base DIR``: the workspace. ``new``: it may be missing, and is made then."""
     return click.option(
         "--base",
-        type=WorkspacePath(new=new),
+        callback=new_workspace if new else _workspace,
         default=".",
         metavar="DIR",
         help="The workspace; by default the current directory.",
@@ -64,7 +54,11 @@ def base_option(*, new: bool = False) -> Callable[[F], F]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 timeout_option = click.option(
-    "--timeout", type=Seconds(), metavar="S", help="Stop the code after S seconds; by default never."
+    "--timeout",
+    type=float,
+    callback=_seconds,
+    metavar="S",
+    help="Stop the code after S seconds; by default never.",
 )
 
 

@@ -58,7 +58,7 @@ def _source(code: str | None, file: Path | None) -> str:
             with tokenize.open(file) as opened_file:
                 return opened_file.read()
         if code == "-" or file is not None:
-            return click.get_binary_stream("stdin").read().decode("utf-8-sig")
+            return sys.stdin.buffer.read().decode("utf-8-sig")
     except OSError as error:
         raise click.UsageError(f"{str(file)!r} cannot be read: {error.strerror or error}") from None
     except (SyntaxError, UnicodeDecodeError) as error:

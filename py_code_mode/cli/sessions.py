@@ -38,7 +38,7 @@ def on_base(base: Path, *, max_output_bytes: int | None) -> Session:
 
 @contextmanager
 def interruptible(session: Session) -> Iterator[list[int]]:
-    """Ctrl-C interrupts the code of ``session`` meanwhile. Gives a list, which holds the signals that came."""
+    """Ctrl-C interrupts the code of ``session`` meanwhile. Gives the list of signals that came."""
     came: list[int] = []
     before = signal.getsignal(signal.SIGINT)
     if before is signal.SIG_IGN:  # in the background of a script: Ctrl-C is meant for others
