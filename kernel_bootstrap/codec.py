@@ -14,7 +14,6 @@ turns up.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import importlib.util
 import math
 from collections.abc import Sequence
@@ -84,7 +83,7 @@ def encode(value: Any, *, limit: int | None = None, accepts: frozenset[str] = AL
 
     ``limit`` is the size of tree and buffers together in bytes, approximately; a larger value keeps what
     comes first: a prefix of text and bytes, the first items of a container, the first rows of a table. None
-    is no limit, unless the value holds the same objects a million times over.
+    is no limit, unless the value holds the same containers over 250,000 times.
     ``accepts`` is the receiver's ``accepted()``; without a library, its values go as lists and dicts.
     """
     from .codec_encode import Encoder
@@ -130,6 +129,8 @@ def _importable(name: str) -> bool:
 
 
 def _major_version(name: str) -> int:
+    import importlib.metadata  # itself the larger part of what importing this module would take
+
     try:
         return int(importlib.metadata.version(name).partition(".")[0])
     except (importlib.metadata.PackageNotFoundError, ValueError):

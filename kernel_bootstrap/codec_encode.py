@@ -14,8 +14,8 @@ from .wire import Buffer
 REPEATED: Final = 2**30
 """Bytes that what was encoded before may take again where there is no limit: fifty lists, each of which holds
 the next one twice, would be a tree of 2**50 nodes."""
-REPEATED_COST: Final = 1024
-"""What each container counts there, so that the cut comes after a million of them."""
+REPEATED_COST: Final = 4096
+"""What each container counts there, so that the cut comes after some 250,000 of them."""
 WORTH_CUTTING: Final = 1024
 """Text and bytes up to this size are left out of a container, rather than cut."""
 REPR_LENGTH: Final = 10_000

@@ -228,7 +228,7 @@ def _check(encoded: Encoded, value: Any) -> None:
     """Raises ArtifactFormatError if something of ``value`` did not cross."""
     if encoded.truncated:
         raise ArtifactFormatError(
-            "the value cannot be saved: it holds the same objects millions of times over"
+            "the value cannot be saved: it holds the same containers over 250,000 times"
         )
     if not encoded.is_repr:
         return

@@ -100,13 +100,13 @@ TAGS = sorted(
     tag=st.sampled_from(TAGS),
     fields=st.dictionaries(st.sampled_from([*list("vbkdsi"), "tz", "items"]), json_values),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_arbitrary_trees_raise_nothing_but_codec_error(tag, fields):
     refuses_or_decodes({"$t": tag, **fields}, [b"abc", b""])
 
 
 @given(data=st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_damaged_trees_raise_nothing_but_codec_error(data):
     encoded = encode(data.draw(st.sampled_from(SAMPLES)))
     tree = json.loads(json.dumps(encoded.tree))
