@@ -142,7 +142,7 @@ class Ending:
         for pid, seen in listing.items():
             if (pid, seen.start) in self._known or seen.session in self._sessions:
                 found[pid] = None
-        if self._orphans:
+        if self._orphans and LINUX:  # elsewhere daemons fall to init
             mine = below.get(os.getpid(), ())
             found.update(dict.fromkeys(p for p in mine if p not in children and self._orphans(owner_of(p))))
         queue = list(found)

@@ -114,6 +114,11 @@ def is_alive(pid: int) -> bool:
     return not gone(pid, within=0)
 
 
+def find_owned(owner: str) -> list[int]:
+    """The pids that carry the owner's mark; a zombie carries nothing."""
+    return [pid for pid in proctree.list_processes() if proctree.owner_of(pid) == owner]
+
+
 def children_of_this_process() -> set[int]:
     return {pid for pid, seen in proctree.list_processes().items() if seen.parent == os.getpid()}
 
@@ -242,6 +247,15 @@ async def test_a_child_gets_its_environment_directory_and_fds_and_nothing_else(
     assert not {line.split(b"=")[0] for line in lines} & {b"HOME", b"VIRTUAL_ENV"}
 
 
+async def test_a_bad_fd_is_an_error_of_that_spawn_only(processes):
+    reading, writing = os.pipe()
+    os.close(writing)
+    with pytest.raises(ProcessError, match="cannot be passed on"):
+        await processes.spawn(["true"], env=ENV, cwd="/", owner="o", stdout=writing)
+    os.close(reading)
+    assert (await do(processes, ["true"])).exit_code == 0
+
+
 async def test_a_command_is_looked_up_in_the_path_of_its_own_environment(processes, tmp_path):
     tool = tmp_path / "the-tool"
     tool.write_text("#!/bin/sh\necho found\n")
@@ -278,6 +292,14 @@ async def test_end_takes_a_tree_that_ignores_sigterm(processes):
     assert gone(session, 0)
 
 
+async def test_end_takes_a_tree_that_keeps_forking(processes):
+    script = "echo me $$; while :; do setsid sh -c 'sleep 0.02; sleep 300 & wait' & sleep 0.01; done"
+    process, _ = await start(processes, script, "me", owner="forking")
+    await asyncio.to_thread(lambda: [find_owned("forking") for _ in range(20)])
+    await process.end()
+    assert find_owned("forking") == []
+
+
 async def test_end_gives_a_process_its_grace(processes):
     script = 'trap "exit 5" TERM; echo me $$; while :; do sleep 0.01; done'
     process, _ = await start(processes, script, "me")
@@ -298,7 +320,7 @@ async def test_a_signal_to_the_group_reaches_the_children(processes):
 
 async def test_sweep_takes_its_owners_processes_and_no_others(processes):
     mine, daemon = await start(processes, NAMELESS_DAEMON, "daemon", owner="mine")
-    other, *_ = await start(processes, SLEEPER, "sleeper", owner="other")
+    other, *_ = await start(processes, SLEEPER, "sleeper", "supervisor", owner="other")
     await mine.end()
     assert is_alive(daemon)
     await processes.sweep("mine")
@@ -318,7 +340,7 @@ async def test_the_daemon_of_a_tool_stays_until_its_owner_is_swept(processes):
     script = '(setsid sh -c "echo daemon \\$\\$; exec sleep 300" &)'
     tool, daemon = await start(processes, script, "daemon")
     assert await tool.wait() == 0
-    kernel, _ = await start(processes, SLEEPER, "sleeper", owner="another", subreaper=True)
+    kernel, *_ = await start(processes, SLEEPER, "sleeper", "supervisor", owner="another", subreaper=True)
     await kernel.end()  # ends what is left of its own owner, not this
     assert is_alive(daemon)
     await processes.sweep("o")
@@ -336,11 +358,10 @@ async def test_output_past_the_limit_ends_the_command(processes):
     assert (exact.stdout, exact.stderr) == (b"12345", b"67890")
 
 
-async def test_a_timeout_ends_the_grandchildren_before_it_is_raised(processes, tmp_path):
-    told = tmp_path / "told"
+async def test_a_timeout_ends_the_grandchildren_before_it_is_raised(processes):
     with pytest.raises(TimeoutError):
-        await do(processes, shell(f"setsid sh -c 'echo $$ > {told}; sleep 300' & wait"), timeout=0.5)
-    assert gone(int(told.read_text()), 0)
+        await do(processes, shell("setsid sleep 300 & wait"), owner="late", timeout=0.5)
+    assert find_owned("late") == []
 
 
 async def test_a_cancelled_command_has_ended_when_the_cancellation_arrives(processes, tmp_path):
@@ -363,9 +384,7 @@ async def test_a_spawn_that_is_cancelled_leaves_no_process(processes):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-    await processes.sweep("none")  # answered after all that was asked before
-    sleepers = [process for process in processes._live.values() if process.owner == "o"]
-    assert [await process.wait() for process in sleepers] == [-signal.SIGKILL] * len(sleepers)
+        assert find_owned("o") == []
 
 
 async def test_a_daemon_that_holds_the_pipes_open_is_not_waited_for(processes):

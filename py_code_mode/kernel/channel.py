@@ -43,7 +43,7 @@ class Channel:
         _open_channels.add(self)
 
     def send(self, frame: dict[str, Any], fds: list[int]) -> None:
-        """Sends a frame; ``fds`` stay the caller's, who may close them at once."""
+        """Sends a frame; ``fds`` stay the caller's, who may close them. Raises OSError for a bad one."""
         packed = json.dumps(frame, separators=(",", ":")).encode("ascii")
         data = memoryview(len(packed).to_bytes(4, "big") + packed)
         if not self._queue:
@@ -78,6 +78,8 @@ class Channel:
         except OSError as error:
             if error.errno == errno.ETOOMANYREFS:  # a limit on fds under way; they arrive soon
                 return 0
+            if error.errno == errno.EBADF:  # one of the caller's
+                raise
             self._loop.call_soon(self.close)
             return len(data)
 

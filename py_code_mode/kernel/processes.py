@@ -27,6 +27,8 @@ START_TIMEOUT = 20.0
 """Seconds for the supervisor's first word; it takes 0.03 on an idle machine."""
 REPLY_TIMEOUT = 30.0
 """Seconds for an answer, beyond the time that was asked for; only a stopped supervisor comes near it."""
+CANCEL_WAIT = 5.0
+"""Seconds that a cancelled spawn waits for the end of what it may have started."""
 CLOSE_TIMEOUT = 10.0
 """Seconds for ending every process and removing the owned directories, before the supervisor is killed."""
 SPAWNS_AT_ONCE = 64
@@ -94,6 +96,7 @@ class Processes:
         self._ids = itertools.count(1)
         self._replies: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any]]] = {}
         self._live: dict[int, Process] = {}
+        self._discarding: set[asyncio.Task[None]] = set()
         self._spawning = asyncio.Semaphore(SPAWNS_AT_ONCE)
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
@@ -162,10 +165,10 @@ class Processes:
             except _Refused as refused:
                 raise _spawn_error(refused, argv[0], cwd) from None
             except TimeoutError:
-                reply.add_done_callback(_end_abandoned)
+                self._discard(reply)
                 raise ProcessError("the supervisor of processes does not answer") from None
             except asyncio.CancelledError:
-                reply.add_done_callback(_end_abandoned)
+                await asyncio.wait([self._discard(reply)], timeout=CANCEL_WAIT)
                 raise
         return process
 
@@ -204,7 +207,11 @@ class Processes:
         reply: asyncio.Future[Any] = self._loop.create_future()
         number = next(self._ids)
         self._replies[number] = reply, convert
-        self._channel.send({"op": op, "id": number, **fields}, fds)
+        try:
+            self._channel.send({"op": op, "id": number, **fields}, fds)
+        except OSError as error:
+            del self._replies[number]
+            raise ProcessError(f"stdin, stdout or stderr cannot be passed on: {error.strerror}") from error
         return reply
 
     async def _ask(self, op: str, timeout: float = REPLY_TIMEOUT, **fields: Any) -> Any:
@@ -219,6 +226,13 @@ class Processes:
         """A request without an answer; nothing happens when the supervisor is gone."""
         if not (self._closing or self._gone.done()):
             self._channel.send({"op": op, **fields}, [])
+
+    def _discard(self, reply: asyncio.Future[Process]) -> asyncio.Task[None]:
+        """Ends a process whose spawn was given up before its pid was known."""
+        task = self._loop.create_task(_end_unwanted(reply))
+        self._discarding.add(task)
+        task.add_done_callback(self._discarding.discard)
+        return task
 
     # --- what comes back ---
 
@@ -279,11 +293,9 @@ def _spawn_error(refused: _Refused, command: str, cwd: str | os.PathLike[str]) -
     return ProcessError(f"cannot run {command!r}: {refused.message}")
 
 
-def _end_abandoned(reply: asyncio.Future[Process]) -> None:
-    """Ends a process whose spawn was given up before its pid was known."""
-    if not reply.exception():
-        process = reply.result()
-        process._processes._tell("end", pid=process.pid, grace=0.0)
+async def _end_unwanted(reply: asyncio.Future[Process]) -> None:
+    with contextlib.suppress(ProcessError, _Refused):
+        await (await reply).end()
 
 
 def _text(part: str | os.PathLike[str]) -> str:
