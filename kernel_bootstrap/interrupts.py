@@ -45,6 +45,10 @@ class Interrupts:
         """The msg_id of the cell that is running, or None."""
         return self._cell
 
+    def is_open(self) -> bool:
+        """Whether the user's code is running."""
+        return self._open
+
     @property
     def task(self) -> asyncio.Task[Any] | None:
         """The task of the cell that is running, where that can wait in the event loop."""

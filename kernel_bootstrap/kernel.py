@@ -56,6 +56,8 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
         attribute_threads(self._capture_cell, self._enter_cell, self._leave_cell)
         flush_before_exit(self._flush_before_exit)
         self._repair = Repair(loop, self.shell, names)
+        for stream in self._repair.streams:
+            stream.in_user_code = self.interrupts.is_open
         self._request: dict[str, Any] = {}
         self.stopping = False
         self.interrupts.install()
@@ -72,11 +74,14 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
         return str(self.get_parent("shell").get("header", {}).get("msg_id", ""))
 
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        self._repair.before_cell()
+        if self._repair.before_cell():
+            self.set_parent(ident, parent)  # the first time, it did not reach what has been put back now
         self._request = parent
         sys.stdout.begin_cell(parent["header"])
         sys.stderr.begin_cell(parent["header"])
         self.interrupts.begin(parent["header"]["msg_id"])
+        # The client's clock starts with the busy, so that has to leave before code that may hold the GIL for ever.
+        sys.stdout.wait_until_sent()
         try:
             await super().execute_request(stream, ident, parent)
         finally:
@@ -210,7 +215,7 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
         message = self.session.msg("status", {"execution_state": "terminating"}, parent=self.get_parent("shell"))
         frames = self.session.serialize(message, ident=self._topic("status"))
         self.iopub_thread.schedule(lambda: trackers.append(socket.send_multipart(frames, copy=False, track=True)))
-        stdout.flush_and_wait(1.0)
+        stdout.wait_until_sent()
         if trackers:
             with contextlib.suppress(zmq.NotDone):
                 trackers[0].wait(1.0)

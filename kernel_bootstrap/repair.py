@@ -38,11 +38,13 @@ class Repair:
         """stdout and stderr, whatever the code has put in their place."""
         return self._sys["stdout"], self._sys["stderr"]
 
-    def before_cell(self) -> None:
-        """Restore what is not as it was; cheap when everything is."""
+    def before_cell(self) -> bool:
+        """Restore what is not as it was; cheap when everything is. True when the streams or the shell were not."""
+        changed = False
         for name, value in self._sys.items():
             if getattr(sys, name, None) is not value:
                 setattr(sys, name, value)
+                changed = True
         current = vars(builtins)
         for name, value in self._builtins.items():
             if current.get(name) is not value:
@@ -57,18 +59,23 @@ class Repair:
         if asyncio.get_event_loop_policy() is not self._policy:
             asyncio.set_event_loop_policy(self._policy)
         self._policy.set_event_loop(self._loop)
-        self._restore_shell()
+        return self._restore_shell() or changed
 
-    def _restore_shell(self) -> None:
+    def _restore_shell(self) -> bool:
         shell = self._shell
+        changed = False
         if shell.user_ns is not self._user_ns:
             shell.user_ns = self._user_ns
+        if "_oh" not in self._user_ns or "get_ipython" not in self._user_ns:
+            shell.init_user_ns()
         for name, value in self._shell_parts.items():
             if getattr(shell, name, None) is not value:
                 setattr(shell, name, value)
+                changed = True
         for name, value in self._names.items():
             if self._user_ns.get(name) is not value:
                 self._user_ns[name] = value
         for transformer in self._transformers:
             if transformer not in shell.ast_transformers:
                 shell.ast_transformers.append(transformer)
+        return changed

@@ -157,29 +157,40 @@ class CellStream(OutStream):  # type: ignore[misc]
         return len(string)
 
     def flush(self) -> None:
-        """Hand over what is buffered; the io thread sends it before anything that comes later."""
+        """Hand over what is buffered; the io thread sends it before anything that comes later.
+
+        For a cell that asks for it, wait until it is sent: code that then holds the GIL, or ends the process, would
+        keep the io thread from it.
+        """
         if self._is_master_process() and self.pub_thread is not None:
             self._pipe.drain()
-            self._flush()
+            if self._flush() and self.in_user_code():
+                self.wait_until_sent()
 
-    def _flush(self) -> None:
+    def in_user_code(self) -> bool:
+        """Whether a cell's own code is running; the kernel puts its answer here."""
+        return False
+
+    def _flush(self) -> bool:
         # Under one lock from looking into the buffer until the message is queued: else an idle could overtake
         # the text that the io thread has taken out of the buffer.
         with self._flush_lock:
-            if self._buffers:
+            found = bool(self._buffers)
+            if found:
                 super()._flush()
             self._flush_pending = False
+            return found
 
     def close(self) -> None:
         """Nothing but a flush: a cell cannot close the streams of the cells after it."""
         self.flush()
 
-    def flush_and_wait(self, timeout: float) -> None:
-        """Flush, and wait until the io thread has sent it (at most ``timeout`` seconds)."""
-        self.flush()
-        sent = threading.Event()
-        self.pub_thread.schedule(sent.set)
-        sent.wait(timeout)
+    def wait_until_sent(self, timeout: float = 1.0) -> None:
+        """Wait until the io thread has sent all that was handed to it (at most ``timeout`` seconds)."""
+        if self.pub_thread.thread.ident != threading.get_ident():
+            sent = threading.Event()
+            self.pub_thread.schedule(sent.set)
+            sent.wait(timeout)
 
 
 def _write_all(fd: int, data: bytes) -> None:

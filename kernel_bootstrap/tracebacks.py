@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import traceback
+from itertools import dropwhile
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -11,9 +13,12 @@ _HIDDEN = (
     "/IPython/",
     "/ipykernel/",
     "/kernel_bootstrap/",
+    "/py_code_mode/inprocess/",
+    "/py_code_mode/host/",
     "/tornado/",
     "/asyncio/base_events.py",
     "/asyncio/events.py",
+    "/selectors.py",
     "<frozen runpy>",
     "<interrupt>",
 )
@@ -46,7 +51,9 @@ def message(error: BaseException) -> str:
 
 def stack(frame: FrameType | None, task: asyncio.Task[Any] | None) -> str:
     """Where running code stands, outermost call first: the user's frames of a thread, or of a task that waits."""
-    found = [part for part in traceback.extract_stack(frame) if not _is_hidden(part.filename)]
+    # Every thread but the main one begins in threading.py.
+    parts = dropwhile(lambda part: part.filename == threading.__file__, traceback.extract_stack(frame))
+    found = [part for part in parts if not _is_hidden(part.filename)]
     if not found and task is not None:
         coroutine: Any = task.get_coro()
         while coroutine is not None:

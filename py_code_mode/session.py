@@ -223,7 +223,8 @@ class Session:
         Does nothing when no code runs. May be called from any thread.
         """
         engine, workspace = self._open()
-        engine.loop.call_soon_threadsafe(workspace.executor.interrupt)
+        # One turn of the loop later: behind the first step of a run that was asked for just before.
+        engine.loop.call_soon_threadsafe(engine.loop.call_soon, workspace.executor.interrupt)
 
     def _limit(self, code: str, timeout: float | _Default | None) -> float | None:
         if not isinstance(code, str):

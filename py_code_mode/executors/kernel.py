@@ -133,7 +133,7 @@ class SubprocessExecutor:
         assert self._interrupt is not None
         task = self._kernel
         if task is not None and task.done() and not task.cancelled() and task.exception() is None:
-            if not task.result().ended:
+            if not await task.result().is_gone():
                 return None if self._interrupt.done() else task.result()
             self._lost_kernel = True
             await task.result().close()

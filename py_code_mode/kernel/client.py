@@ -110,6 +110,8 @@ class KernelClient:
 
     def close(self) -> None:
         """Close the sockets; requests that wait are the caller's to end."""
+        if self._iopub.closed:
+            return
         self._iopub.disable_monitor()
         for reader in self._readers:
             reader.close()

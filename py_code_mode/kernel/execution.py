@@ -266,7 +266,9 @@ class Execution:
             text += "the code may have damaged it" if self._begun is not None else "the code was not run"
             fields["kernel_died"] = True
         elif died:
-            name, text = "KernelDiedError", f"the code ended its kernel: {self._kernel.describe_end()}"
+            how = self._kernel.describe_end()
+            told = f"the code ended its kernel: {how}", f"the kernel ended before the code began ({how}); it was not run"
+            name, text = "KernelDiedError", told[self._begun is None]
             fields["kernel_died"] = True
         elif not reply:
             name, text = "KernelError", "the kernel ended the cell without a reply"

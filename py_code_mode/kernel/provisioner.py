@@ -113,6 +113,11 @@ class CodeModeProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         """Whether a process was started."""
         return self._process is not None
 
+    @property
+    def pid(self) -> int | None:
+        """The process id, None before the launch."""
+        return None if self._process is None else self._process.pid
+
     async def poll(self) -> int | None:
         """The exit code, None while it runs."""
         return 0 if self._process is None else self._process.returncode

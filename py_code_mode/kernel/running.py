@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import select
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -28,6 +30,7 @@ class RunningKernel:
         self._provisioner = provisioner
         self._listeners: list[Callable[[], None]] = []
         self.returncode: int | None = None
+        self._pidfd = _open_pidfd(provisioner.pid)
         self._exit = asyncio.get_running_loop().create_task(self._watch())
 
     @classmethod
@@ -77,8 +80,14 @@ class RunningKernel:
 
     @property
     def ended(self) -> bool:
-        """Whether its process is gone."""
+        """Whether its process is gone, and it is known how."""
         return self.returncode is not None
+
+    async def is_gone(self) -> bool:
+        """Whether its process is gone this very moment, also where the news of it is still on its way."""
+        if not self.ended and self._pidfd is not None and select.select([self._pidfd], [], [], 0)[0]:
+            await self._exit
+        return self.ended
 
     @property
     def link(self) -> LinkServer:
@@ -129,6 +138,9 @@ class RunningKernel:
 
     async def close(self) -> None:
         """Close its sockets and remove its directory."""
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
         self.client.close()
         await self._provisioner.cleanup()
 
@@ -137,3 +149,13 @@ class RunningKernel:
         self.returncode = -signal.SIGKILL if code is None else code
         for listener in list(self._listeners):
             listener()
+
+
+def _open_pidfd(pid: int | None) -> int | None:
+    """A descriptor that is readable when the process has ended (pidfd_open(2)); None where there is no such thing."""
+    if pid is None or not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
