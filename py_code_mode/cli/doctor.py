@@ -58,20 +58,27 @@ def command(as_json: bool) -> None:
 
 
 async def _examine() -> list[Finding]:
+    """The checks in order; a kernel is not tried without what it needs."""
     checks: list[tuple[str, Callable[[], Awaitable[Finding]], str]] = [
         ("uv", _uv, "install it into this environment: pip install --force-reinstall uv"),
         ("python", _python, "run py-code-mode with an installed Python 3.11 or newer"),
         ("cache", _cache, "free some space or permit writing, or choose a place with PY_CODE_MODE_CACHE"),
-        ("kernel", _kernel, "a first virtualenv needs a package index (network, or UV_INDEX_URL)"),
     ]
-    findings = []
-    for name, check, advice in checks:
-        try:
-            findings.append(await check())
-        except (CodeModeError, OSError, TimeoutError) as error:
-            text = error.message if isinstance(error, CodeModeError) else str(error)
-            findings.append(Finding(name, False, text, advice=advice))
+    findings = [await _tried(*check) for check in checks]
+    if all(finding.ok for finding in findings):
+        advice = "a first virtualenv needs a package index (network, or UV_INDEX_URL)"
+        findings.append(await _tried("kernel", _kernel, advice))
+    else:
+        findings.append(Finding("kernel", False, "not tried, since the above is missing"))
     return [*findings, _isolation()]
+
+
+async def _tried(name: str, check: Callable[[], Awaitable[Finding]], advice: str) -> Finding:
+    try:
+        return await check()
+    except (CodeModeError, OSError, TimeoutError) as error:
+        text = error.message if isinstance(error, CodeModeError) else str(error)
+        return Finding(name, False, text, advice=advice)
 
 
 async def _uv() -> Finding:
