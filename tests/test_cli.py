@@ -83,7 +83,7 @@ def test_init_makes_a_workspace_and_says_what_comes_next(tmp_path):
     assert (tmp_path / "new/artifacts").is_dir()
     assert (tmp_path / "new/requirements.txt").read_text().startswith("# ")
     assert "made  tools/wc.yaml" in output
-    assert f"py-code-mode tools list --base {tmp_path}/new" in output
+    assert f" tools list --base {tmp_path}/new\n" in output
 
 
 def test_init_leaves_what_is_there_as_it_is(tmp_path):

@@ -17,6 +17,7 @@ import click
 from . import starter
 from .app import FAILED
 from .options import new_workspace
+from .output import program
 from .sessions import opened
 
 if TYPE_CHECKING:
@@ -116,11 +117,11 @@ async def _demo(base: Path, *, keep_venv: bool) -> int:
     if failed:
         print(f"\n{len(failed)} of {len(STEPS)} steps did not give what was expected.")
         return FAILED
-    where = shlex.quote(str(base))
+    where, ours = shlex.quote(str(base)), program()
     print(f"\nAll {len(STEPS)} steps gave what was expected, in {time.monotonic() - began:.1f} s.")
     print(f"Look around:    ls -R {where}")
-    print(f"Go on with it:  py-code-mode run --base {where} 'artifacts.load(\"report\")'")
-    print("Make your own:  py-code-mode init my-workspace")
+    print(f"Go on with it:  {ours} run --base {where} 'artifacts.load(\"report\")'")
+    print(f"Make your own:  {ours} init my-workspace")
     return 0
 
 

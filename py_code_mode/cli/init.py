@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from .options import json_option, new_workspace
-from .output import print_json
+from .output import print_json, program
 
 EXAMPLES = (
     'print(tools.wc(file="requirements.txt"))',
@@ -36,6 +36,6 @@ def command(directory: Path, as_json: bool) -> None:
         print(f"  kept  {name}  (it was there already)")
     base = "" if directory == Path.cwd() else f" --base {shlex.quote(str(directory))}"
     print("\nNext:")
-    print(f"  py-code-mode tools list{base}")
+    print(f"  {program()} tools list{base}")
     for code in EXAMPLES:
-        print(f"  py-code-mode run{base} '{code}'")
+        print(f"  {program()} run{base} '{code}'")
