@@ -77,8 +77,12 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
         if self._repair.before_cell():
             self.set_parent(ident, parent)  # the first time, it did not reach what has been put back now
         self._request = parent
-        sys.stdout.begin_cell(parent["header"])
-        sys.stderr.begin_cell(parent["header"])
+        asked = parent.get("metadata", {}).get(EXTRA)
+        self._asked: dict[str, Any] | None = asked if isinstance(asked, dict) else None
+        limit = (self._asked or {}).get("output_limit")
+        for output in self._repair.streams:
+            output.begin_cell(parent["header"], limit)
+        self.shell.display_pub.room, self.shell.display_pub.truncated = limit, False
         self.interrupts.begin(parent["header"]["msg_id"])
         # The client's clock starts with the busy, so that has to leave before code that may hold the GIL for ever.
         sys.stdout.wait_until_sent()
@@ -88,8 +92,7 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
             self.interrupts.end()
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        asked = self._request.get("metadata", {}).get(EXTRA)
-        self.shell.plain_errors = isinstance(asked, dict)
+        self.shell.plain_errors = self._asked is not None
         self.shell.plain_traceback = ""
         self.shell.error = None
         started = time.perf_counter()
@@ -98,8 +101,8 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
         except BaseException as error:  # noqa: BLE001 - a request without a reply would hang its client
             reply = self._error_reply(self.shell.error or error)
         elapsed = time.perf_counter() - started
-        if isinstance(asked, dict):
-            reply[EXTRA] = json.dumps(self._extra(reply, asked, elapsed))
+        if self._asked is not None:
+            reply[EXTRA] = json.dumps(self._extra(reply, self._asked, elapsed))
         return reply
 
     def _error_reply(self, error: BaseException) -> dict[str, Any]:
@@ -131,6 +134,8 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
             name = type(error).__name__ if error is not None else reply["ename"]
             text = tracebacks.message(error) if error is not None else reply["evalue"]
             extra["error"] = {"name": name, "message": text, "traceback": self.shell.plain_traceback}
+        cut = [output.end_cell(self._request["header"]) for output in self._repair.streams]
+        extra["output_truncated"] = any(cut) or self.shell.display_pub.truncated
         return extra
 
     def _encode(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ipykernel.compiler import XCachingCompiler
 from ipykernel.displayhook import ZMQShellDisplayHook
-from ipykernel.zmqshell import ZMQInteractiveShell
+from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell
 from traitlets import Type
 
 from . import tracebacks
@@ -39,10 +39,26 @@ class CellDisplayHook(ZMQShellDisplayHook):  # type: ignore[misc]
             kept.pop(number, None)
 
 
+class CellDisplayPublisher(ZMQDisplayPublisher):  # type: ignore[misc]
+    """Publishes what a cell displays, until ``room`` (bytes, None = no limit) is used up."""
+
+    room: int | None = None
+    truncated = False
+
+    def publish(self, data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+        if self.room is not None:
+            self.room -= sum(len(item) if isinstance(item, str | bytes) else 200 for item in data.values())
+            if self.room < 0:
+                self.truncated = True
+                return
+        super().publish(data, *args, **kwargs)
+
+
 class CellShell(ZMQInteractiveShell):  # type: ignore[misc]
     """Runs cells inside the window of ``interrupts``; ``exit()`` and ``sys.exit()`` end the cell, not the kernel."""
 
     displayhook_class = Type(CellDisplayHook)
+    display_pub_class = Type(CellDisplayPublisher)
     interrupts: Interrupts | None = None
     plain_errors: bool = False
     plain_traceback: str = ""

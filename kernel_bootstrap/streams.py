@@ -24,7 +24,12 @@ from typing import Any
 import _thread
 from ipykernel.iostream import OutStream
 
+from .headtail import HeadTail
+
 _CHUNK = 1 << 16
+
+_LIMITED_CELLS = 32
+"""Cells whose limit is remembered, for the threads that they leave behind."""
 
 
 class _Pipe:
@@ -101,6 +106,7 @@ class CellStream(OutStream):  # type: ignore[misc]
 
     def _setup_stream_redirects(self, name: str) -> None:
         self._flush_lock = threading.RLock()
+        self._limits: dict[str, HeadTail] = {}
         self.target_fd = 1 if name == "stdout" else 2
         self._original_stdstream_fd = self.target_fd
         self._original_stdstream_copy = os.dup(self.target_fd)
@@ -113,13 +119,28 @@ class CellStream(OutStream):  # type: ignore[misc]
         self._pipe = _Pipe(self, parent)
         self._watcher.add(self._pipe)
 
-    def begin_cell(self, parent: dict[str, Any]) -> None:
-        """What children write from now on belongs to the cell with this header."""
+    def begin_cell(self, parent: dict[str, Any], limit: int | None) -> None:
+        """What children write from now on belongs to the cell with this header; ``limit`` is for its text, bytes."""
+        if limit is not None:
+            self._limits[parent["msg_id"]] = HeadTail(limit)
+            while len(self._limits) > _LIMITED_CELLS:
+                del self._limits[next(iter(self._limits))]
         self._pipe.drain()
         if _has_children() or not self._owns_fd():
             self._renew_pipe(parent)
         else:
             self._pipe.parent = parent
+
+    def end_cell(self, parent: dict[str, Any]) -> bool:
+        """The cell is over: send the end of its text if that was held back. True when something was left out."""
+        self._pipe.drain()
+        text = self._limits.get(parent["msg_id"])
+        if text is None:
+            return False
+        if rest := text.rest():
+            self._limits[parent["msg_id"]] = HeadTail(0)  # the limit is reached: nothing more comes through
+            self._publish(rest, parent)
+        return text.truncated
 
     def _owns_fd(self) -> bool:
         try:
@@ -133,7 +154,17 @@ class CellStream(OutStream):  # type: ignore[misc]
         return self.target_fd
 
     def emit(self, text: str, parent: dict[str, Any]) -> None:
-        """Publish ``text`` for the cell with this header."""
+        """Publish ``text`` for the cell with this header, as far as its limit goes."""
+        limited = self._limits.get(parent.get("msg_id", ""))
+        if limited is None:
+            self._publish(text, parent)
+        else:
+            with self._buffer_lock:
+                text = limited.add(text)
+            if text:
+                self._publish(text, parent)
+
+    def _publish(self, text: str, parent: dict[str, Any]) -> None:
         with self._buffer_lock:
             self._buffers[frozenset(parent.items())].write(text)
         self._schedule_flush()

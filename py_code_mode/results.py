@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from typing import Any, Literal, TypeAlias
+
+from kernel_bootstrap.headtail import HeadTail, size_of
 
 from .errors import ExecutionError, ExecutionTimeoutError, KernelDiedError
 
@@ -125,63 +126,10 @@ def _as_html(data: Mapping[str, Any]) -> str:
     return ""
 
 
-class _Text:
-    """The head and the tail of a text; what lies between is counted, not kept."""
+_STREAMS: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
 
-    def __init__(self, limit: int | None) -> None:
-        self._half = None if limit is None else max(limit // 2, 1)
-        self._head: list[str] = []
-        self._head_room = self._half or 0
-        self._tail: deque[str] = deque()
-        self._tail_size = 0
-        self._dropped = 0
-
-    def add(self, text: str) -> str:
-        """Keep ``text``; returns the part of it that went into the head, to be passed on live."""
-        if self._half is None:
-            self._head.append(text)
-            return text
-        shown = ""
-        if self._head_room:
-            shown, text = _split(text, self._head_room)
-            self._head_room = 0 if text else self._head_room - _size(shown)
-            self._head.append(shown)
-        if text:
-            self._tail.append(text)
-            self._tail_size += _size(text)
-            while self._tail_size - _size(self._tail[0]) >= self._half:
-                gone = _size(self._tail.popleft())
-                self._tail_size -= gone
-                self._dropped += gone
-        return shown
-
-    @property
-    def truncated(self) -> bool:
-        return self._half is not None and self._dropped + self._tail_size > self._half
-
-    def text(self) -> str:
-        head = "".join(self._head)
-        if not self._tail:
-            return head
-        tail = "".join(self._tail)
-        if not self.truncated:
-            return head + tail
-        assert self._half is not None
-        kept = tail.encode("utf-8", "surrogatepass")[-self._half :].decode("utf-8", "ignore")
-        left_out = self._dropped + self._tail_size - _size(kept)
-        return f"{head}\n… [{left_out} bytes left out] …\n{kept}"
-
-
-def _size(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
-
-
-def _split(text: str, size: int) -> tuple[str, str]:
-    """``text`` in two, the first part of at most ``size`` bytes."""
-    if text.isascii():
-        return text[:size], text[size:]
-    first = text.encode("utf-8", "surrogatepass")[:size].decode("utf-8", "ignore")
-    return first, text[len(first) :]
+_NOTE = 200
+"""Bytes that the note of what was left out may take."""
 
 
 class OutputCollector:
@@ -192,14 +140,16 @@ class OutputCollector:
     """
 
     def __init__(self, limit: int | None, listener: Callable[[OutputEvent], None] | None = None) -> None:
-        self._limit = limit
+        # The kernel cuts first, and says so in a line of its own: room for that. This limit is for one that does not.
+        self._limit = None if limit is None else limit + _NOTE
         self._listener = listener
         self._clear_next = False
         self._left_out = False
         self._reset()
 
     def _reset(self) -> None:
-        self._texts = {"stdout": _Text(self._limit), "stderr": _Text(self._limit)}
+        self._texts = {name: HeadTail(self._limit) for name in _STREAMS}
+        self._heads: dict[str, list[str]] = {name: [] for name in _STREAMS}
         self._displays: list[DisplayEvent] = []
         self._display_bytes = 0
 
@@ -216,12 +166,13 @@ class OutputCollector:
             self._reset()
         if isinstance(event, StreamEvent):
             if shown := self._texts[event.name].add(event.text):
+                self._heads[event.name].append(shown)
                 self._tell(StreamEvent(event.name, shown))
         elif isinstance(event, DisplayEvent):
             self._add_display(event)
 
     def _add_display(self, event: DisplayEvent) -> None:
-        self._display_bytes += sum(_size(item) if isinstance(item, str) else 200 for item in event.data.values())
+        self._display_bytes += sum(size_of(item) if isinstance(item, str) else 200 for item in event.data.values())
         if self._limit is not None and self._display_bytes > self._limit:
             self._left_out = True
             return
@@ -237,12 +188,12 @@ class OutputCollector:
         if self._listener is not None:
             self._listener(event)
 
-    def fields(self) -> dict[str, Any]:
-        """The fields of ExecutionResult that come from the outputs."""
-        stdout, stderr = self._texts["stdout"], self._texts["stderr"]
-        return {
-            "stdout": stdout.text(),
-            "stderr": stderr.text(),
-            "outputs": tuple(self._displays),
-            "truncated": stdout.truncated or stderr.truncated or self._left_out,
-        }
+    def finish(self) -> dict[str, Any]:
+        """The run is over: the fields of ExecutionResult that come from the outputs."""
+        texts = {}
+        for name in _STREAMS:
+            if rest := self._texts[name].rest():
+                self._tell(StreamEvent(name, rest))
+            texts[name] = "".join(self._heads[name]) + rest
+        cut = any(text.truncated for text in self._texts.values())
+        return {**texts, "outputs": tuple(self._displays), "truncated": cut or self._left_out}

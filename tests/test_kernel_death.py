@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import time
 
@@ -11,8 +12,6 @@ import pytest
 
 from py_code_mode.errors import KernelDiedError
 from py_code_mode.session import Session
-
-from .sessions import is_alive
 
 SEGFAULT = "def crash():\n    import ctypes; ctypes.string_at(0)\ncrash()"
 
@@ -56,9 +55,10 @@ async def test_a_segmentation_fault_shows_where(session: Session):
 
 async def test_a_kernel_killed_between_runs_is_replaced(session: Session):
     pid = (await session.run("import os; os.getpid()")).value
+    pidfd = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
-    while is_alive(pid):
-        await asyncio.sleep(0)
+    await asyncio.to_thread(select.select, [pidfd], [], [])
+    os.close(pidfd)
     result = await session.run("os.getpid() if 'os' in globals() else 'fresh'")
     assert result.value == "fresh"
     assert result.kernel_restarted

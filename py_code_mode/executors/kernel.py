@@ -117,6 +117,7 @@ class SubprocessExecutor:
             timeout=timeout,
             grace=config.interrupt_grace,
             max_value_bytes=config.max_value_bytes,
+            max_output_bytes=config.max_output_bytes,
             after_restart=fresh,
         )
         try:

@@ -42,6 +42,7 @@ class Execution:
         timeout: float | None,
         grace: float,
         max_value_bytes: int | None,
+        max_output_bytes: int | None,
         after_restart: bool = False,
     ) -> None:
         self._kernel = kernel
@@ -65,8 +66,8 @@ class Execution:
         self.lost = False
         self._sent = self._loop.time()
         self._next_probe = self._sent + _PROBE_EVERY
-        metadata = {"py_code_mode": {"limit": max_value_bytes, "accepts": sorted(codec.accepted())}}
-        self.msg_id = kernel.client.execute(code, self, metadata)
+        asked = {"limit": max_value_bytes, "output_limit": max_output_bytes, "accepts": sorted(codec.accepted())}
+        self.msg_id = kernel.client.execute(code, self, {"py_code_mode": asked})
         kernel.on_end(self._rouse)
 
     # -- what comes in ----------------------------------------------------------------------------------
@@ -74,8 +75,8 @@ class Execution:
     def on_iopub(self, kind: str, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         """Take an iopub message of this cell."""
         if kind == "stream":
-            name = "stderr" if content.get("name") == "stderr" else "stdout"
-            self._collector.add(StreamEvent(name, str(content.get("text", ""))))
+            text = str(content.get("text", ""))
+            self._collector.add(StreamEvent("stderr" if content.get("name") == "stderr" else "stdout", text))
         elif kind in ("display_data", "execute_result", "update_display_data"):
             display_id = (content.get("transient") or {}).get("display_id")
             self._collector.add(DisplayEvent(kind, content.get("data", {}), content.get("metadata", {}), display_id))
@@ -209,13 +210,14 @@ class Execution:
     # -- the result -------------------------------------------------------------------------------------
 
     async def _result(self) -> ExecutionResult:
-        fields = self._collector.fields()
+        fields = self._collector.finish()
         reply = self._reply or {}
         extra = self._extra(reply)
         fields["execution_time_ms"] = self._elapsed(extra)
         fields["execution_count"] = reply.get("execution_count")
         if isinstance(extra.get("value"), dict):
             await self._take_value(extra["value"], fields)
+        fields["truncated"] |= bool(extra.get("output_truncated"))
         error = extra.get("error")
         if isinstance(error, dict):
             name, message = str(error.get("name")), str(error.get("message"))
