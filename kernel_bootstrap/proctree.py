@@ -17,6 +17,9 @@ OWNER = "PY_CODE_MODE_OWNER"
 KILL_WAIT = 1.5
 """Seconds that SIGKILL is given: a process in uninterruptible sleep is reported, not waited for."""
 
+KILL_ROUNDS = 20
+"""Looks at all processes for those that were forked since the last look; two are nearly always enough."""
+
 LINUX = sys.platform == "linux"
 
 
@@ -95,12 +98,21 @@ def kill(pid: int, signum: int, *, group: bool = False) -> bool:
     return True
 
 
+def kill_marked(mark: str) -> None:
+    """Kills every process whose owner begins with ``mark``, until none is left, or none can be killed."""
+    for _ in range(KILL_ROUNDS):
+        marked = [pid for pid in list_processes() if (owner_of(pid) or "").startswith(mark)]
+        if not [pid for pid in marked if kill(pid, signal.SIGKILL)]:
+            return
+
+
 class Ending:
     """The end of some children and everything below them.
 
     Descendants are known by their parents, and once a parent is gone by what was seen before: their
     identity, or a session that one of them leads. ``orphans``, asked with the owner of a daemon that fell to
-    this process, says whether that one is to end too. ``done`` gets the pids that survived SIGKILL.
+    this process, says whether that one is to end too. ``done`` gets the pids that survived SIGKILL, which is
+    sent from ``kill_at`` on; ``asked`` says that SIGTERM was sent.
     """
 
     def __init__(
@@ -114,30 +126,16 @@ class Ending:
         self.done = done
         self.kill_at = time.monotonic() + grace
         self.give_up_at = self.kill_at + KILL_WAIT
-        self._asked = False
+        self.asked = False
         self._roots = set(roots)
         self._orphans = orphans
         self._known: set[tuple[int, int]] = set()
         self._sessions = set(self._roots)
 
-    def strike(
+    def members(
         self, listing: dict[int, Seen], below: dict[int, list[int]], children: Container[int]
     ) -> list[int]:
-        """Signals whatever still has to go, and returns it: ``below`` lists the children of each process."""
-        members = self._members(listing, below, children)
-        if time.monotonic() >= self.kill_at:
-            for pid in members:
-                kill(pid, signal.SIGKILL)
-        elif not self._asked:
-            self._asked = True
-            for pid in members:
-                kill(pid, signal.SIGTERM)
-        return members
-
-    def _members(
-        self, listing: dict[int, Seen], below: dict[int, list[int]], children: Container[int]
-    ) -> list[int]:
-        """Parents come before their children, so that none sees a child die and starts another."""
+        """What still has to go, parents before their children. ``below`` has the children of each pid."""
         found = dict.fromkeys(pid for pid in self._roots if pid in children)
         for pid, seen in listing.items():
             if (pid, seen.start) in self._known or seen.session in self._sessions:

@@ -33,7 +33,7 @@ import sys
 import time
 
 from .launcher import LaunchError, become_subreaper, launch
-from .proctree import LINUX, Child, Ending, belongs_to, kill, list_processes
+from .proctree import KILL_ROUNDS, LINUX, Child, Ending, belongs_to, kill, list_processes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing alone would be a tenth of the start-up time
@@ -299,16 +299,33 @@ class Supervisor:
         self._tick = 0.0
 
     def _strike(self) -> None:
-        """One look at all processes serves every ending, however many there are."""
-        listing = list_processes()
-        below: dict[int, list[int]] = {}
-        for pid, seen in listing.items():
-            below.setdefault(seen.parent, []).append(pid)
-        for ending in tuple(self._endings):
-            left = ending.strike(listing, below, self._children)
-            if not left or time.monotonic() >= ending.give_up_at:
+        """Signals what has to end. One look at all processes serves every ending, however many there are."""
+        now = time.monotonic()
+        killing = [ending for ending in self._endings if now >= ending.kill_at]
+        stopped: dict[int, None] = {}
+        for _ in range(KILL_ROUNDS if killing else 1):
+            listing = list_processes()
+            below: dict[int, list[int]] = {}
+            for pid, seen in listing.items():
+                below.setdefault(seen.parent, []).append(pid)
+            left = {ending: ending.members(listing, below, self._children) for ending in self._endings}
+            # A parent that is stopped forks no more and is still there, so its last child is found, too.
+            fresh = [pid for ending in killing for pid in left[ending] if pid not in stopped]
+            if not fresh:
+                break
+            for pid in fresh:
+                kill(pid, signal.SIGSTOP)
+            stopped.update(dict.fromkeys(fresh))
+        for pid in stopped:
+            kill(pid, signal.SIGKILL)
+        for ending, members in left.items():
+            if not ending.asked and ending not in killing:
+                ending.asked = True
+                for pid in members:
+                    kill(pid, signal.SIGTERM)
+            if not members or now >= ending.give_up_at:
                 self._endings.remove(ending)
-                ending.done(left)
+                ending.done(members)
         self._tick = time.monotonic() + TICK
 
 

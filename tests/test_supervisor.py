@@ -116,7 +116,12 @@ def is_alive(pid: int) -> bool:
 
 def find_owned(owner: str) -> list[int]:
     """The pids that carry the owner's mark; a zombie carries nothing."""
-    return [pid for pid in proctree.list_processes() if proctree.owner_of(pid) == owner]
+    return [pid for pid in proctree.list_processes() if (proctree.owner_of(pid) or "").endswith(f":{owner}")]
+
+
+def until_owned(owner: str) -> None:
+    while not find_owned(owner):
+        pass
 
 
 def children_of_this_process() -> set[int]:
@@ -239,7 +244,8 @@ async def test_a_child_gets_its_environment_directory_and_fds_and_nothing_else(
     assert await process.wait() == 0
     with os.fdopen(reading, "rb") as output:
         lines = output.read().splitlines()
-    assert {b"ODD=\xff\xfe", b"PY_CODE_MODE_OWNER=me", os.fsencode(tmp_path)} < set(lines)
+    assert {b"ODD=\xff\xfe", os.fsencode(tmp_path)} < set(lines)
+    assert proctree.OWNER.encode() in {line.split(b"=")[0] for line in lines if line.endswith(b":me")}
     assert [line for line in lines if line.isdigit() and int(line) < 100] == [b"0", b"1", b"2"]
     signals = [int(line.split()[1], 16) for line in lines if line.startswith(b"Sig")]
     assert [bits & ~(3 << 31) for bits in signals] == [0, 0]  # 32 and 33 are glibc's own
@@ -378,13 +384,13 @@ async def test_a_cancelled_command_has_ended_when_the_cancellation_arrives(proce
 
 async def test_a_spawn_that_is_cancelled_leaves_no_process(processes):
     for turns in range(12):
-        task = asyncio.create_task(do(processes, ["sleep", "300"]))
+        task = asyncio.create_task(do(processes, ["sleep", "300"], owner="cancelled"))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert find_owned("o") == []
+        assert find_owned("cancelled") == []
 
 
 async def test_a_daemon_that_holds_the_pipes_open_is_not_waited_for(processes):
@@ -441,20 +447,32 @@ async def test_a_supervisor_that_is_killed_fails_every_waiter_and_takes_its_proc
     kernel, _, supervisor = await start(processes, SLEEPER, "sleeper", "supervisor", subreaper=True)
     tool, stubborn = await start(processes, STUBBORN, "stubborn")
     waiter = asyncio.create_task(kernel.wait())
-    command = asyncio.create_task(do(processes, ["sleep", "300"]))
+    commands = [asyncio.create_task(do(processes, ["sleep", "300"], owner="lost")) for _ in range(20)]
     ending = asyncio.create_task(tool.end(grace=300.0))
-    await do(processes, ["true"])  # those before are under way
+    await asyncio.to_thread(until_owned, "lost")  # some are told of, some only started, some not even that
     os.kill(supervisor, signal.SIGKILL)
     assert await lost
     assert await waiter == kernel.returncode == tool.returncode == -signal.SIGKILL
-    with pytest.raises(ProcessError, match="gone"):
-        await command
+    failures = await asyncio.gather(*commands, return_exceptions=True)
+    assert {type(failure) for failure in failures} == {ProcessError}
     await ending
+    assert find_owned("lost") == []
     assert processes.lost
     assert all(await asyncio.gather(*(asyncio.to_thread(gone, pid) for pid in (kernel.pid, stubborn))))
     await processes.close()
     gc.collect()
     assert (open_fds(), children_of_this_process()) == (fds, children)
+
+
+async def test_a_supervisor_that_hangs_is_killed_by_close_with_its_processes(monkeypatch):
+    monkeypatch.setattr("py_code_mode.kernel.processes.CLOSE_TIMEOUT", 0.2)
+    processes = await Processes.start()
+    tool, sleeper, supervisor = await start(processes, SLEEPER, "sleeper", "supervisor")
+    os.kill(supervisor, signal.SIGSTOP)
+    await processes.close()
+    assert gone(supervisor, 0)
+    assert await asyncio.to_thread(gone, sleeper)
+    assert tool.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("frame", [b"\xff\xff\xff\xff", b"\0\0\0\x02[]", b'\0\0\0\x0c{"op":"none"}'])

@@ -93,6 +93,7 @@ class Processes:
     def __init__(self) -> None:
         self.on_lost: Callable[[], None] | None = None
         self._loop = asyncio.get_running_loop()
+        self._mark = f"{os.urandom(8).hex()}:"  # before each owner: no other host has the same
         self._ids = itertools.count(1)
         self._replies: dict[int, tuple[asyncio.Future[Any], Callable[[Any], Any]]] = {}
         self._live: dict[int, Process] = {}
@@ -101,6 +102,7 @@ class Processes:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._gone: asyncio.Future[None] = self._loop.create_future()
         self._closing = False
+        self._shut_down = False
         self._channel = Channel(self._on_frame, self._on_gone)
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
 
@@ -153,7 +155,7 @@ class Processes:
             "argv": [_text(part) for part in argv],
             "env": {_text(name): _text(value) for name, value in env.items()},
             "cwd": _absolute(cwd),
-            "owner": _text(owner),
+            "owner": self._mark + _text(owner),
             "subreaper": subreaper,
         }
         async with self._spawning:
@@ -174,7 +176,7 @@ class Processes:
 
     async def sweep(self, owner: str) -> None:
         """Ends every process of ``owner``, daemons included. Raises ProcessError without a supervisor."""
-        _warn_of((await self._ask("sweep", owner=_text(owner)))["left"])
+        _warn_of((await self._ask("sweep", owner=self._mark + _text(owner)))["left"])
 
     def own_dir(self, path: str | os.PathLike[str]) -> None:
         """Has a directory removed when this process is gone, whatever way it goes."""
@@ -187,7 +189,8 @@ class Processes:
     async def close(self) -> None:
         """Ends every process and the supervisor, and removes the owned directories. Never raises."""
         if not self._closing:
-            self._tell("shutdown")
+            if not self._gone.done():
+                self._request("shutdown", {}, [], self._on_shut_down)
             self._closing = True
         try:
             async with asyncio.timeout(CLOSE_TIMEOUT):
@@ -256,13 +259,19 @@ class Processes:
         process = self._live[pid] = Process(self, pid, owner)
         return process
 
+    def _on_shut_down(self, answer: dict[str, Any]) -> None:
+        self._shut_down = True
+        _warn_of(answer["left"])
+
     def _on_gone(self) -> None:
         self._gone.set_result(None)
         os.close(self._null)
         live, self._live = self._live, {}
-        for pid, process in live.items():
-            # Its parent's death has killed the process itself, but not what it had started.
-            proctree.kill(pid, signal.SIGKILL, group=True)
+        if not self._shut_down:  # it ended nothing, and not all children die with it
+            for pid in live:
+                proctree.kill(pid, signal.SIGKILL, group=True)
+            proctree.kill_marked(self._mark)
+        for process in live.values():
             process._finish(-signal.SIGKILL)
         replies, self._replies = self._replies, {}
         for waiting in (self._ready, *(reply for reply, _ in replies.values())):
