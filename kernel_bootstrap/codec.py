@@ -43,7 +43,7 @@ SAFE_ARROW: Final = 15
 """The first major version of pyarrow that never unpickles what a schema says (CVE-2023-47248)."""
 
 
-class Full(Exception):  # noqa: N818 - a signal inside the encoder, not an error
+class Full(Exception):
     """What was tried does not fit; the nearest container leaves it out and ends there."""
 
 

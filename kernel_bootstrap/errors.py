@@ -68,7 +68,7 @@ def _rebuild(cls: type[CodeModeError], message: str, details: dict[str, Any]) ->
 class ToolError(CodeModeError):
     """A tool could not be called, or failed. ``tool`` is its name."""
 
-    fields = ("tool",)
+    fields: ClassVar[tuple[str, ...]] = ("tool",)
     tool: str | None
 
 
@@ -83,7 +83,7 @@ class ToolArgumentError(ToolError, TypeError):
 class ToolCommandError(ToolError):
     """The command of a tool ended with a non-zero exit code."""
 
-    fields = ("tool", "exit_code", "stdout", "stderr")
+    fields: ClassVar[tuple[str, ...]] = ("tool", "exit_code", "stdout", "stderr")
     exit_code: int | None
     stdout: str | None
     stderr: str | None
@@ -92,28 +92,28 @@ class ToolCommandError(ToolError):
 class ToolTimeoutError(ToolError, TimeoutError):
     """The tool ran longer than its ``timeout`` (seconds)."""
 
-    fields = ("tool", "timeout")
+    fields: ClassVar[tuple[str, ...]] = ("tool", "timeout")
     timeout: float | None
 
 
 class ToolOutputError(ToolError):
     """The tool wrote more than its ``limit`` (bytes)."""
 
-    fields = ("tool", "limit")
+    fields: ClassVar[tuple[str, ...]] = ("tool", "limit")
     limit: int | None
 
 
 class ToolDefinitionError(ToolError, ValueError):
     """A malformed tool definition. ``path`` names the file."""
 
-    fields = ("tool", "path")
+    fields: ClassVar[tuple[str, ...]] = ("tool", "path")
     path: str | None
 
 
 class WorkflowError(CodeModeError):
     """A workflow could not be used. ``workflow`` is its name."""
 
-    fields = ("workflow",)
+    fields: ClassVar[tuple[str, ...]] = ("workflow",)
     workflow: str | None
 
 
@@ -132,7 +132,7 @@ class WorkflowRecursionError(WorkflowError, RecursionError):
 class ArtifactError(CodeModeError):
     """An artifact could not be saved or loaded. ``artifact`` is its name."""
 
-    fields = ("artifact",)
+    fields: ClassVar[tuple[str, ...]] = ("artifact",)
     artifact: str | None
 
 
@@ -151,7 +151,7 @@ class ArtifactFormatError(ArtifactError, TypeError):
 class DependencyError(CodeModeError):
     """A dependency could not be handled. ``requirement`` is its text."""
 
-    fields = ("requirement",)
+    fields: ClassVar[tuple[str, ...]] = ("requirement",)
     requirement: str | None
 
 

@@ -117,7 +117,7 @@ def dump(value: Any) -> Payload:
     return Payload("json", text.encode("utf-8"), {"codec": True})
 
 
-def load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:  # noqa: A002 - the word of the matter
+def load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:
     """The value that ``dump`` made a payload of.
 
     Raises ArtifactFormatError for data that is not of ``format``, or that needs a library which is not here.
@@ -154,7 +154,7 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:  # noqa: A002
+def _load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:
     if format == "text":
         return str(data, "utf-8", "surrogatepass")
     if format == "bytes":

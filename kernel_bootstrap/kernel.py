@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 import zmq
-from ipykernel.ipkernel import IPythonKernel
 from ipykernel.iostream import IOPubThread
+from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from IPython.core.error import StdinNotImplementedError
 from tornado.ioloop import IOLoop
@@ -35,7 +35,7 @@ VALUE_MESSAGE = "py_code_mode_value"
 """The iopub message that carries a value with binary buffers; sent before the idle of its cell."""
 
 
-class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
+class CodeModeKernel(IPythonKernel):
     """One kernel; made and started by ``CodeModeApp``."""
 
     implementation = "py-code-mode"
@@ -98,7 +98,7 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
         started = time.perf_counter()
         try:
             reply: dict[str, Any] = await super().do_execute(code, silent, *args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - a request without a reply would hang its client
+        except BaseException as error:
             reply = self._error_reply(self.shell.error or error)
         elapsed = time.perf_counter() - started
         if self._asked is not None:
@@ -127,12 +127,12 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
                     if interrupted:
                         raise KeyboardInterrupt
                     extra["value"] = self._encode(asked)
-            except BaseException as error:  # noqa: BLE001 - a __repr__ can raise anything
+            except BaseException as error:
                 reply |= self._error_reply(error)
         if reply["status"] == "error":
-            error = self.shell.error
-            name = type(error).__name__ if error is not None else reply["ename"]
-            text = tracebacks.message(error) if error is not None else reply["evalue"]
+            raised = self.shell.error
+            name = type(raised).__name__ if raised is not None else reply["ename"]
+            text = tracebacks.message(raised) if raised is not None else reply["evalue"]
             extra["error"] = {"name": name, "message": text, "traceback": self.shell.plain_traceback}
         cut = [output.end_cell(self._request["header"]) for output in self._repair.streams]
         extra["output_truncated"] = any(cut) or self.shell.display_pub.truncated
@@ -150,7 +150,7 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
                 {},
                 parent=self._request,
                 ident=self._topic(VALUE_MESSAGE),
-                buffers=encoded.buffers,
+                buffers=[memoryview(buffer) for buffer in encoded.buffers],
             )
         return {
             "tree": encoded.tree,
@@ -226,7 +226,7 @@ class CodeModeKernel(IPythonKernel):  # type: ignore[misc]
                 trackers[0].wait(1.0)
 
 
-class CodeModeApp(IPKernelApp):  # type: ignore[misc]
+class CodeModeApp(IPKernelApp):
     """Starts a kernel from its connection file; ``link.json`` lies beside it."""
 
     kernel_class = Type(CodeModeKernel)

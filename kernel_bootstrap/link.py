@@ -152,7 +152,7 @@ class ZmqLink:
         socket.close(linger=1000)
 
 
-class _Answered(Exception):  # noqa: N818 - it never leaves this module
+class _Answered(Exception):
     """Carries an error reply past the handlers for errors of the channel itself."""
 
     def __init__(self, error: Exception) -> None:
@@ -166,7 +166,7 @@ class _LoopChannel:
         self._holder = _Holder(socket)
         self._waiting: dict[str, asyncio.Future[Message]] = {}
         self._loop = weakref.ref(loop)
-        self._fd = int(socket.FD)
+        self._fd = int(socket.get(zmq.FD))
         loop.add_reader(self._fd, self._on_readable)
 
     async def ask(self, message_id: str, frames: Sequence[Buffer]) -> Message:
@@ -182,7 +182,7 @@ class _LoopChannel:
 
     def _on_readable(self) -> None:
         socket = self._holder.socket
-        while not socket.closed and socket.events & zmq.POLLIN:
+        while not socket.closed and int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
             message = _read(socket)
             answer = self._waiting.get(message.id)
             if answer is not None and not answer.done():

@@ -58,8 +58,8 @@ class _Passed:
         self._value = value
 
     def __await__(self) -> Generator[Any, None, Any]:
+        yield from ()  # makes this a generator function
         return self._value
-        yield  # makes this a generator function
 
 
 def awaitable(value: Any) -> Awaitable[Any]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 Row: TypeAlias = tuple[str, str]
+Rows: TypeAlias = list[Row]
+Names: TypeAlias = list[str]
+Listing: TypeAlias = list[dict[str, Any]]
+"""What the namespaces' own ``list`` methods give; below those, ``list`` is no longer the type's name."""
 
 _MOST_ROWS = 100
 _WIDEST = 60

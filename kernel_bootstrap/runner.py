@@ -74,8 +74,8 @@ class WorkflowRunner:
         module = types.ModuleType(f"workflows.{name}")
         module.__dict__.update(self._names)
         module.__file__ = path
-        exec(code, module.__dict__)  # noqa: S102 - running the user's code is what the kernel is for
-        run = module.__dict__.get("run")
-        if not callable(run):
+        exec(code, module.__dict__)
+        run: Callable[..., Any] | None = module.__dict__.get("run")
+        if run is None:
             raise WorkflowInvalidError(f"{path} defines no `async def run(...)`", workflow=name)
         return run

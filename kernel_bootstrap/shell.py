@@ -22,14 +22,14 @@ _LONGEST_REPR = 100_000
 """Text and bytes are shown up to this length; their whole value crosses by the codec, not by a repr."""
 
 
-class CellCompiler(XCachingCompiler):  # type: ignore[misc]
+class CellCompiler(XCachingCompiler):
     """Names cells ``<cell 3>``, which a traceback can show as it is."""
 
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
         return f"<cell {number}>"
 
 
-class CellDisplayHook(ZMQShellDisplayHook):  # type: ignore[misc]
+class CellDisplayHook(ZMQShellDisplayHook):
     """Shows the value of a cell; keeps the last few only, so that old results free their memory."""
 
     def cull_cache(self) -> None:
@@ -39,7 +39,7 @@ class CellDisplayHook(ZMQShellDisplayHook):  # type: ignore[misc]
             kept.pop(number, None)
 
 
-class CellDisplayPublisher(ZMQDisplayPublisher):  # type: ignore[misc]
+class CellDisplayPublisher(ZMQDisplayPublisher):
     """Publishes what a cell displays, until ``room`` (bytes, None = no limit) is used up."""
 
     room: int | None = None
@@ -54,7 +54,7 @@ class CellDisplayPublisher(ZMQDisplayPublisher):  # type: ignore[misc]
         super().publish(data, *args, **kwargs)
 
 
-class CellShell(ZMQInteractiveShell):  # type: ignore[misc]
+class CellShell(ZMQInteractiveShell):
     """Runs cells inside the window of ``interrupts``; ``exit()`` and ``sys.exit()`` end the cell, not the kernel."""
 
     displayhook_class = Type(CellDisplayHook)
@@ -85,9 +85,9 @@ class CellShell(ZMQInteractiveShell):  # type: ignore[misc]
         try:
             with self.interrupts.window(code_obj, parks=async_) as code:
                 if async_ and code is code_obj:
-                    await eval(code, self.user_global_ns, self.user_ns)  # noqa: S307
+                    await eval(code, self.user_global_ns, self.user_ns)
                 else:
-                    exec(code, self.user_global_ns, self.user_ns)  # type: ignore[arg-type]  # noqa: S102
+                    exec(code, self.user_global_ns, self.user_ns)  # type: ignore[arg-type]
         except SystemExit as leave:
             if leave.code in (None, 0):
                 return True
@@ -106,7 +106,7 @@ class CellShell(ZMQInteractiveShell):  # type: ignore[misc]
                 self._failed(result, interrupt)
             else:
                 self._failed(result, cancelled)
-        except BaseException as error:  # noqa: BLE001 - whatever the code raises is its result
+        except BaseException as error:
             explain_plain_result(error)
             self._failed(result, error)
         else:

@@ -12,6 +12,7 @@ Beyond ipykernel's OutStream:
 
 from __future__ import annotations
 
+import _thread
 import codecs
 import concurrent.futures
 import os
@@ -21,7 +22,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-import _thread
 from ipykernel.iostream import OutStream
 
 from .headtail import HeadTail
@@ -95,7 +95,7 @@ class _Watcher(threading.Thread):
                     pipe.close()
 
 
-class CellStream(OutStream):  # type: ignore[misc]
+class CellStream(OutStream):
     """sys.stdout or sys.stderr of a kernel."""
 
     # Text waits this long for more, seconds; a kernel that dies loses no more than this.
@@ -267,7 +267,7 @@ def attribute_threads(capture: Callable[[], Any], enter: Callable[[Any], Any], l
         self.run = bound(self.run)  # type: ignore[method-assign]
         start_thread(self)
 
-    @wraps(submit)
+    @wraps(submit)  # type: ignore[arg-type]
     def pool_submit(self: Any, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         return submit(self, bound(fn), *args, **kwargs)
 
@@ -277,7 +277,7 @@ def attribute_threads(capture: Callable[[], Any], enter: Callable[[Any], Any], l
 
     threading.Thread.start = thread_start  # type: ignore[method-assign]
     concurrent.futures.ThreadPoolExecutor.submit = pool_submit  # type: ignore[method-assign]
-    _thread.start_new_thread = raw_start  # type: ignore[assignment]
+    _thread.start_new_thread = raw_start
 
 
 def flush_before_exit(finish: Callable[[], None]) -> None:

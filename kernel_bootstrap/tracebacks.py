@@ -32,7 +32,7 @@ def plain(error: BaseException, tb: TracebackType | None) -> str:
         seen: set[int] = set()
         _hide(made, seen)
         text = "".join(made.format()).rstrip("\n")
-    except Exception as failure:  # noqa: BLE001 - a broken exception must not break its report
+    except Exception as failure:
         text = f"{type(error).__name__}: (its traceback cannot be shown: {type(failure).__name__})"
     if len(text) > _MOST_TEXT:
         half = _MOST_TEXT // 2
@@ -44,7 +44,7 @@ def message(error: BaseException) -> str:
     """``str(error)``, whatever that does."""
     try:
         text = str(error)
-    except Exception as failure:  # noqa: BLE001
+    except Exception as failure:
         return f"(str() of the {type(error).__name__} failed: {type(failure).__name__})"
     return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "…"
 

@@ -190,7 +190,7 @@ class OutputCollector:
 
     def finish(self) -> dict[str, Any]:
         """The run is over: the fields of ExecutionResult that come from the outputs."""
-        texts = {}
+        texts: dict[str, Any] = {}
         for name in _STREAMS:
             if rest := self._texts[name].rest():
                 self._tell(StreamEvent(name, rest))

@@ -52,14 +52,10 @@ class Session:
                 raise TypeError(
                     f"storage must be a storage backend such as FileStorage(base_path=...), not {storage!r}"
                 )
-        if executor is None:
-            from .executors.kernel import SubprocessExecutor
-
-            executor = SubprocessExecutor()
-        if not hasattr(executor, "execute"):
+        if executor is not None and not hasattr(executor, "execute"):
             raise TypeError(f"executor must be an executor such as SubprocessExecutor(), not {executor!r}")
         self._storage = storage
-        self._executor = executor
+        self._executor = executor or _default_executor()
         self._sync_on_start = sync_deps_on_start
         self._state = _State.NEW
         self._engine: Engine | None = None
@@ -346,6 +342,12 @@ class Session:
         if self._engine is None or self._workspace is None:
             raise SessionClosedError("the session is closed")
         return self._engine, self._workspace
+
+
+def _default_executor() -> Executor:
+    from .executors.kernel import SubprocessExecutor
+
+    return SubprocessExecutor()
 
 
 async def _close(engine: Engine, workspace: Workspace | None) -> None:

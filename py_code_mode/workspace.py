@@ -13,8 +13,8 @@ from .errors import StorageError
 from .executors.base import Executor, Host
 from .host import artifacts, deps, tools, workflows
 from .host.server import Handlers
-from .kernel.engine import Engine
 from .kernel.commands import Completed, run
+from .kernel.engine import Engine
 from .storage.base import StorageBackend
 from .tools.loader import DirectoryToolProvider
 from .tools.registry import ToolRegistry

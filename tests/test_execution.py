@@ -43,8 +43,8 @@ async def test_variables_stay_between_runs(shared: Session):
 )
 async def test_a_value_keeps_its_type(shared: Session, source: str):
     result = await shared.run(source)
-    assert result.value == eval(source)  # noqa: S307 - the sources are those above
-    assert type(result.value) is type(eval(source))  # noqa: S307
+    assert result.value == eval(source)
+    assert type(result.value) is type(eval(source))
     assert not result.value_is_repr
     assert not result.truncated
 

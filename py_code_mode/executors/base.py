@@ -8,12 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from ..results import ExecutionResult, OutputEvent
+from py_code_mode.results import ExecutionResult, OutputEvent
 
 if TYPE_CHECKING:
-    from ..deps.installer import Installer
-    from ..host.server import Handlers
-    from ..kernel.engine import Engine
+    from py_code_mode.deps.installer import Installer
+    from py_code_mode.host.server import Handlers
+    from py_code_mode.kernel.engine import Engine
 
 Listener: TypeAlias = Callable[[OutputEvent], None]
 
@@ -80,8 +80,13 @@ class Host:
 class Executor(Protocol):
     """Runs code with state. All methods are called by the Session, on the engine's loop."""
 
-    capabilities: frozenset[Capability]
-    config: ExecutorConfig
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do, in this configuration on this machine."""
+
+    @property
+    def config(self) -> ExecutorConfig:
+        """How it is configured."""
 
     async def start(self, host: Host) -> None:
         """Make ready to run code; called once, before anything else."""

@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..deps.uv import UvInstaller
-from ..errors import KernelStartError, SessionClosedError
-from ..host.server import Handlers
-from ..kernel.execution import Execution
-from ..kernel.provisioner import Launch
-from ..kernel.running import RunningKernel
-from ..kernel.venv import Venv, VenvSpec, ensure_venv, release_venv
-from ..results import ExecutionResult, OutputCollector
+from py_code_mode.deps.uv import UvInstaller
+from py_code_mode.errors import KernelStartError, SessionClosedError
+from py_code_mode.host.server import Handlers
+from py_code_mode.kernel.execution import Execution
+from py_code_mode.kernel.provisioner import Launch
+from py_code_mode.kernel.running import RunningKernel
+from py_code_mode.kernel.venv import Venv, VenvSpec, ensure_venv, release_venv
+from py_code_mode.results import ExecutionResult, OutputCollector
+
 from .base import Capability, Host, Listener
 
 
@@ -139,7 +140,8 @@ class SubprocessExecutor:
             self._lost_kernel = True
             await task.result().close()
         start = asyncio.ensure_future(self._running())
-        await asyncio.wait({start, self._interrupt}, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {start, self._interrupt}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self._interrupt.done() and not start.done():
             start.cancel()  # cancels the waiting only; the kernel goes on starting for the next run
             return None

@@ -6,10 +6,10 @@ from asyncio import to_thread
 from typing import Any
 
 from kernel_bootstrap.formats import Payload
+from py_code_mode.artifacts.store import ArtifactStore
+from py_code_mode.errors import ArtifactError, ArtifactNotFoundError
+from py_code_mode.tools.hints import nearest
 
-from ..artifacts.store import ArtifactStore
-from ..errors import ArtifactError, ArtifactNotFoundError
-from ..tools.hints import nearest
 from .server import Handlers
 
 
@@ -18,7 +18,7 @@ def handlers(store: ArtifactStore) -> Handlers:
 
     async def save(
         name: str,
-        format: str,  # noqa: A002 - the name on the wire
+        format: str,
         data: Any,
         details: Any = None,
         description: str = "",

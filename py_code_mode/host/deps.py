@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..deps.manager import DependencyManager
+from py_code_mode.deps.manager import DependencyManager
+
 from .server import Handlers
 
 

@@ -17,8 +17,7 @@ import zmq
 from kernel_bootstrap import codec
 from kernel_bootstrap.errors import CodeModeError
 from kernel_bootstrap.wire import Message, WireError, pack, pack_error, unpack
-
-from ..kernel.sockets import SocketReader
+from py_code_mode.kernel.sockets import SocketReader
 
 Handler: TypeAlias = Callable[..., Awaitable[Any]]
 Handlers: TypeAlias = Mapping[str, Handler]
@@ -94,7 +93,7 @@ class LinkServer:
             error = CodeModeError("the request was cancelled, since its cell was interrupted")
             self._send(identity, Message("error", message.id, pack_error(error)))
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is the answer
+        except Exception as error:
             if not isinstance(error, CodeModeError):
                 log.exception("the handler of %r failed", message.method)
             reply = Message("error", message.id, pack_error(error))

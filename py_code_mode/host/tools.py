@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..tools.registry import ToolRegistry
+from py_code_mode.tools.registry import ToolRegistry
+
 from .server import Handlers
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from asyncio import to_thread
 from typing import Any
 
-from ..errors import WorkflowInvalidError, WorkflowNotFoundError
-from ..tools.hints import nearest
-from ..workflows.library import WorkflowLibrary
+from py_code_mode.workflows.library import WorkflowLibrary
+
 from .server import Handlers
 
 
@@ -25,12 +24,7 @@ def handlers(library: WorkflowLibrary) -> Handlers:
         return None if workflow is None else workflow.to_dict()
 
     async def code(name: str, known: str = "") -> dict[str, Any]:
-        workflow = await to_thread(library.get, name)
-        if workflow is None:
-            names = [found.name for found in await to_thread(library.list)]
-            raise WorkflowNotFoundError(f"no workflow {name!r}{nearest(name, names)}", workflow=name)
-        if workflow.broken is not None:
-            raise WorkflowInvalidError(f"workflow {name!r} is broken: {workflow.broken}", workflow=name)
+        workflow = await to_thread(library.require, name)
         if workflow.digest == known:
             return {"digest": known}
         return {"digest": workflow.digest, "source": workflow.source, "path": workflow.path}

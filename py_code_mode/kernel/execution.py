@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from kernel_bootstrap import codec
+from py_code_mode.results import ClearEvent, DisplayEvent, ExecutionResult, OutputCollector, StreamEvent
 
-from ..results import ClearEvent, DisplayEvent, ExecutionResult, OutputCollector, StreamEvent
 from .running import RunningKernel
 
 _REPLY_GRACE = 1.0

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.provisioning import KernelProvisionerBase
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
-from ..host.server import Handlers, LinkServer
+from py_code_mode.host.server import Handlers, LinkServer
+
 from .engine import Engine
 from .processes import Process
 from .venv import Venv
@@ -42,7 +44,7 @@ class Launch:
     hidden: frozenset[str] = frozenset()
 
 
-class CodeModeProvisioner(KernelProvisionerBase):  # type: ignore[misc]
+class CodeModeProvisioner(KernelProvisionerBase):
     """Launches and owns one kernel of a workspace. Its methods run on the engine's loop."""
 
     directory: Path
@@ -93,7 +95,7 @@ class CodeModeProvisioner(KernelProvisionerBase):  # type: ignore[misc]
         env |= launch.env
         return env
 
-    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> dict[str, Any]:
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the process; returns the connection information."""
         processes = await self._engine.processes()
         with (self.directory / "stderr.log").open("ab") as log:
@@ -163,16 +165,19 @@ class CodeModeProvisioner(KernelProvisionerBase):  # type: ignore[misc]
 def _make_directory() -> Path:
     base = tempfile.gettempdir()
     if len(os.fsencode(base)) > _LONGEST_BASE:
-        base = "/tmp"  # noqa: S108 - mkdtemp makes a private directory there
+        base = "/tmp"
     return Path(tempfile.mkdtemp(prefix="code-mode-", dir=base))
 
 
-def _connection_info(directory: Path) -> dict[str, Any]:
-    ports = {f"{name}_port": port for port, name in enumerate(("shell", "iopub", "stdin", "control", "hb"), 1)}
+def _connection_info(directory: Path) -> KernelConnectionInfo:
     return {
         "transport": "ipc",
-        "ip": str(directory / "k"),
-        **ports,
+        "ip": str(directory / "k"),  # with ipc, port n means the socket k-n
+        "shell_port": 1,
+        "iopub_port": 2,
+        "stdin_port": 3,
+        "control_port": 4,
+        "hb_port": 5,
         "key": secrets.token_hex(32),
         "signature_scheme": "hmac-sha256",
         "kernel_name": "py-code-mode",

@@ -11,9 +11,9 @@ from typing import Any
 
 from kernel_bootstrap import faults
 from kernel_bootstrap.wire import PROTOCOL_VERSION
+from py_code_mode.errors import KernelStartError, LinkError
+from py_code_mode.host.server import Handlers, LinkServer
 
-from ..errors import KernelStartError, LinkError
-from ..host.server import Handlers, LinkServer
 from .client import KernelClient
 from .engine import Engine
 from .provisioner import CodeModeProvisioner, Launch
@@ -69,7 +69,8 @@ class RunningKernel:
 
     async def _until_ready(self, hello: asyncio.Future[None], timeout: float) -> None:
         ready = asyncio.gather(hello, self.client.ready)
-        done, _ = await asyncio.wait({ready, self._exit}, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        either: set[asyncio.Future[Any]] = {ready, self._exit}
+        done, _ = await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if ready in done:
             return
         ready.cancel()
