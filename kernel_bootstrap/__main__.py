@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 import types
 from pathlib import Path
 
 from . import faults
-
-_PR_SET_CHILD_SUBREAPER = 36
-
-
-def adopt_orphans() -> None:
-    """Keep daemons that a cell starts below this process, where the supervisor finds them (Linux, prctl(2))."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def without_debugger() -> None:
@@ -34,7 +25,6 @@ def main(connection_file: str) -> None:
     """Run the kernel that the connection file describes."""
     directory = Path(connection_file).parent
     faults.enable(directory)
-    adopt_orphans()
     without_debugger()
 
     from traitlets.config import Config

@@ -50,18 +50,37 @@ def message(error: BaseException) -> str:
 
 
 def stack(frame: FrameType | None, task: asyncio.Task[Any] | None) -> str:
-    """Where running code stands, outermost call first: the user's frames of a thread, or of a task that waits."""
-    # Every thread but the main one begins in threading.py.
-    parts = dropwhile(lambda part: part.filename == threading.__file__, traceback.extract_stack(frame))
-    found = [part for part in parts if not _is_hidden(part.filename)]
-    if not found and task is not None:
-        coroutine: Any = task.get_coro()
-        while coroutine is not None:
-            if inner := getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None):
-                found += traceback.extract_stack(inner, limit=1)
-            coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
-        found = [part for part in found if not _is_hidden(part.filename)]
+    """Where running code stands, outermost call first: the user's frames of a thread, and of the task that it waits for.
+
+    ``task`` is what the kernel's own loop waits for, None when it runs code that cannot wait there.
+    """
+    found = [part for part in traceback.extract_stack(frame) if not _is_hidden(part.filename)]
+    waiting = _waits_for(frame)
+    if waiting is None and not found:
+        waiting = task
+    if waiting is not None:
+        found += [part for part in _suspended(waiting.get_coro()) if not _is_hidden(part.filename)]
     return "".join(traceback.format_list(found)).rstrip("\n")
+
+
+def _waits_for(frame: FrameType | None) -> asyncio.Task[Any] | None:
+    """The task of the innermost event loop, when that loop is all that the thread is in."""
+    while frame is not None and _is_hidden(frame.f_code.co_filename):
+        if frame.f_code.co_name == "run_until_complete":
+            future = frame.f_locals.get("future")
+            return future if isinstance(future, asyncio.Task) else None
+        frame = frame.f_back
+    return None
+
+
+def _suspended(coroutine: Any) -> list[traceback.FrameSummary]:
+    """The frames of a coroutine that waits, outermost first."""
+    found: list[traceback.FrameSummary] = []
+    while coroutine is not None:
+        if frame := getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None):
+            found += traceback.extract_stack(frame, limit=1)
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+    return found
 
 
 def _is_hidden(filename: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -25,6 +27,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del os.environ["PY_CODE_MODE_CACHE"]
     else:
         os.environ["PY_CODE_MODE_CACHE"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def scratch() -> Iterator[Path]:
+    """A temporary directory that only these tests use: what is left in it was left by them."""
+    before, known = os.environ.get("TMPDIR"), tempfile.tempdir
+    directory = tempfile.mkdtemp(prefix="cm")
+    os.environ["TMPDIR"] = tempfile.tempdir = directory
+    yield Path(directory)
+    tempfile.tempdir = known
+    if before is None:
+        del os.environ["TMPDIR"]
+    else:
+        os.environ["TMPDIR"] = before
+    shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
