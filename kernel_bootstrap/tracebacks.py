@@ -54,7 +54,9 @@ def stack(frame: FrameType | None, task: asyncio.Task[Any] | None) -> str:
 
     ``task`` is what the kernel's own loop waits for, None when it runs code that cannot wait there.
     """
-    found = [part for part in traceback.extract_stack(frame) if not _is_hidden(part.filename)]
+    # Every thread but the main one begins in threading.py.
+    parts = dropwhile(lambda part: part.filename == threading.__file__, traceback.extract_stack(frame))
+    found = [part for part in parts if not _is_hidden(part.filename)]
     waiting = _waits_for(frame)
     if waiting is None and not found:
         waiting = task
