@@ -1,1 +1,1 @@
-"""TBD."""
+"""The host's answers to what code in a session asks for."""

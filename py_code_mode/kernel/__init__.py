@@ -1,1 +1,1 @@
-"""TBD."""
+"""Kernels on the host side: virtualenvs, processes, sockets, executions."""

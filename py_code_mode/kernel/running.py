@@ -74,7 +74,7 @@ class RunningKernel:
         if ready in done:
             return
         ready.cancel()
-        await asyncio.wait({ready})
+        await asyncio.gather(ready, return_exceptions=True)
         how = self.describe_end() if self.ended else f"it was not ready after {timeout:g} s"
         last = self._provisioner.last_stderr()
         raise KernelStartError(f"the kernel did not start: {how}" + (f"\n{last}" if last else ""))
