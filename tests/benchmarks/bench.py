@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -66,7 +68,7 @@ class Bench:
         if self._venv is None:
             venv = self._venv = await ensure_venv(VenvSpec(identity=IDENTITY))
             self._stack.push_async_callback(release_venv, venv)
-            # -j: debugpy alone has hundreds of files, and does not keep what it compiles when it is imported.
+            # debugpy alone has hundreds of files, and does not keep what it compiles when it is imported.
             compiler = [str(venv.python), "-m", "compileall", "-q", "-j", "0", str(venv.site_packages())]
             await asyncio.to_thread(subprocess.run, compiler, stdout=subprocess.DEVNULL, check=False)
         return self._venv
@@ -90,6 +92,21 @@ class Bench:
     async def start_stock(self) -> StockKernel:
         """The same for a caller that ends it."""
         return await StockKernel.start((await self.venv()).python, self.folder())
+
+    async def child(self, module: str, *args: str) -> dict[str, Any]:
+        """What a module of this package prints as JSON when it is run in a process of its own."""
+        command = [sys.executable, "-m", f"{__package__}.{module}", *args]
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        try:
+            output, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()
+        if process.returncode != 0:
+            raise RuntimeError(f"{' '.join(command)} failed")
+        printed: dict[str, Any] = json.loads(output)
+        return printed
 
     async def pair(self) -> tuple[Session, StockKernel]:
         """A session and a stock kernel that are warm and stay open until the end."""

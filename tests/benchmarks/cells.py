@@ -21,7 +21,7 @@ _STUCK = {
     "`while True: pass`": "while True: pass",
     "a parked `await`": "import asyncio\nawait asyncio.sleep(60)",
     "code that swallows KeyboardInterrupt": (
-        "while True:\n    try:\n        while True: pass\n    except KeyboardInterrupt: pass"
+        "while True:\n    try:\n        while True: sum(range(1000))\n    except KeyboardInterrupt: pass"
     ),
 }
 

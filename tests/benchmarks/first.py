@@ -35,9 +35,9 @@ async def _stock(folder: Path, python: Path) -> tuple[float, float]:
         ready = time.perf_counter()
         await kernel.close()
         assert any(message["content"].get("data") for message in messages)
+        return ready, time.perf_counter()
     finally:
         await kernel.kill()
-    return ready, time.perf_counter()
 
 
 if __name__ == "__main__":

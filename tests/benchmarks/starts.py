@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import subprocess
 import sys
 import time
@@ -46,32 +44,11 @@ async def first(bench: Bench) -> list[Row]:
     """In new processes that import, start and run ``1+1``."""
     venv = await bench.venv()
 
-    async def child(side: str) -> dict[str, float]:
-        command = [
-            sys.executable,
-            "-m",
-            "tests.benchmarks.first",
-            side,
-            str(bench.folder()),
-            str(venv.python),
-        ]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        try:
-            output, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
-        if process.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)} failed")
-        taken: dict[str, float] = json.loads(output)
-        return taken
-
     async def ours() -> dict[str, float]:
-        return await child("ours")
+        return await bench.child("first", "ours", str(bench.folder()), str(venv.python))
 
     async def stock() -> dict[str, float]:
-        return await child("stock")
+        return await bench.child("first", "stock", str(bench.folder()), str(venv.python))
 
     await alternate(1, ours, stock)
     mine, theirs = await alternate(bench.count(7, 2), ours, stock)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Self
@@ -31,7 +32,8 @@ class StockKernel:
         )
         async with AsyncExitStack() as stack:
             stack.push_async_callback(_kill, manager)
-            await manager.start_kernel(cwd=str(cwd))
+            # Its warnings, of TCP without encryption for one, would go between the lines of the report.
+            await manager.start_kernel(cwd=str(cwd), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             kernel = cls(manager)
             stack.callback(kernel._client.stop_channels)
             kernel._client.start_channels()
