@@ -106,9 +106,7 @@ def find_uv() -> str:
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of uv and of interpreters that are probed: ours, without what would redirect them."""
     kept = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
-    # Copies, not uv's hard links: code that edits an installed file would edit it in uv's cache, and so in the
-    # environments of everybody else.
-    return {**kept, "UV_PYTHON_DOWNLOADS": "never", "UV_LINK_MODE": "copy", **(extra or {})}
+    return {**kept, "UV_PYTHON_DOWNLOADS": "never", **(extra or {})}
 
 
 async def run_uv(

@@ -177,6 +177,9 @@ async def _make_cached(
         interpreter = await find_interpreter(request)
         target = place(root, spec.identity, interpreter.path, interpreter.version)
         await _replace(folder, target, interpreter, spec.identity, tell)
+        if repair and not await kernel_imports(target, interpreter.version):
+            tell("uv's cache holds broken files; downloading them anew...")
+            await _replace(folder, target, interpreter, spec.identity, tell, uncached=True)
         venv = _open(target, wait=True)
         if venv is None:
             raise VenvError(f"the virtualenv {target} was damaged while it was made")
@@ -201,13 +204,25 @@ async def _made_meanwhile(
 
 
 async def _replace(
-    folder: Path, target: Path, interpreter: Interpreter, identity: str, tell: Progress
+    folder: Path,
+    target: Path,
+    interpreter: Interpreter,
+    identity: str,
+    tell: Progress,
+    uncached: bool = False,
 ) -> None:
     aside = await in_thread(_prepare, folder)
     try:
         packages = await in_thread(packages_to_restore, folder, target)
         made = aside / "venv"
-        await build(made, interpreter=interpreter, identity=identity, packages=packages, progress=tell)
+        await build(
+            made,
+            interpreter=interpreter,
+            identity=identity,
+            packages=packages,
+            progress=tell,
+            uncached=uncached,
+        )
         await in_thread(_publish, made, target)
     finally:
         await in_thread(shutil.rmtree, aside, ignore_errors=True)

@@ -38,10 +38,13 @@ async def build(
     identity: str,
     packages: list[str],
     progress: Callable[[str], None],
+    uncached: bool = False,
 ) -> Marker:
     """Make a virtualenv in ``directory``, which does not exist yet, and write its marker.
 
-    ``packages`` are installed again as well as can be: one that fails is told to ``progress``. Raises
+    ``packages`` are installed again as well as can be: one that fails is told to ``progress``. ``uncached``
+    downloads what the kernel needs: uv links files from its cache, so that editing an installed file in place
+    breaks it there too, for all environments that are made after that. Raises
     VenvError; then ``directory`` may be there in part.
     """
     minor = ".".join(interpreter.version.split(".")[:2])
@@ -58,7 +61,7 @@ async def build(
     ]
     _check(await run_uv(["venv", *flags], [directory]), directory)
     progress("Installing ipykernel...")
-    await _install_kernel(directory)
+    await _install_kernel(directory, uncached)
     packages_here = site_packages(directory, interpreter.version)
     await in_thread(_copy_bootstrap, packages_here)
     if packages:
@@ -102,10 +105,13 @@ def packages_to_restore(folder: Path, place: Path) -> list[str]:
     return []
 
 
-async def _install_kernel(directory: Path) -> None:
+async def _install_kernel(directory: Path, uncached: bool) -> None:
     # --compile-bytecode would cost 1.5 s here and save 0.3 s at the first start only: Python keeps what it
     # compiled, and only a tenth of these files is ever imported by a kernel.
     args: list[str | Path] = ["pip", "install", "--python", directory / "bin" / "python"]
+    if uncached:
+        _check(await run_uv(args, [IPYKERNEL], env={"UV_NO_CACHE": "1"}), directory)
+        return
     # uv's cache first: when it does, no network is asked; when it does not, that shows at once.
     done = await run_uv([*args, "--offline"], [IPYKERNEL])
     if not done.ok:
