@@ -31,25 +31,17 @@ async def measure(names: list[str], *, quick: bool) -> tuple[list[Row], dict[str
     return rows, facts
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks", description="Figures beside stock Jupyter."
-    )
-    parser.add_argument(
-        "--only", action="append", choices=GROUPS, help="a group to measure; may be given again"
-    )
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Figures beside stock Jupyter.")
+    parser.add_argument("--only", action="append", choices=GROUPS, help="a group to measure; may be given again")
     parser.add_argument("--quick", action="store_true", help="fewer samples")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there as well")
     asked = parser.parse_args()
-    try:
-        rows, facts = run(measure(asked.only or list(GROUPS), quick=asked.quick))
-    except KeyboardInterrupt:
-        return 130
+    rows, facts = run(measure(asked.only or list(GROUPS), quick=asked.quick))
     print(as_markdown(rows, facts))
     if asked.json:
         asked.json.write_text(as_json(rows, facts) + "\n")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -64,13 +64,13 @@ class Bench:
         return None if self._venv is None else self._venv.site_packages()
 
     async def venv(self) -> Venv:
-        """The virtualenv of both sides, with everything in it compiled, as pip leaves it."""
+        """The virtualenv of both sides, with the debugger of stock kernels compiled, as pip leaves it."""
         if self._venv is None:
             venv = self._venv = await ensure_venv(VenvSpec(identity=IDENTITY))
             self._stack.push_async_callback(release_venv, venv)
-            # debugpy alone has hundreds of files, and does not keep what it compiles when it is imported.
-            compiler = [str(venv.python), "-m", "compileall", "-q", "-j", "0", str(venv.site_packages())]
-            await asyncio.to_thread(subprocess.run, compiler, stdout=subprocess.DEVNULL, check=False)
+            # debugpy has hundreds of files, and does not keep what it compiles when it is imported.
+            debugger = venv.site_packages() / "debugpy"
+            await _output([str(venv.python), "-m", "compileall", "-q", "-j", "0", str(debugger)])
         return self._venv
 
     @asynccontextmanager
@@ -96,16 +96,7 @@ class Bench:
     async def child(self, module: str, *args: str) -> dict[str, Any]:
         """What a module of this package prints as JSON when it is run in a process of its own."""
         command = [sys.executable, "-m", f"{__package__}.{module}", *args]
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-        try:
-            output, _ = await process.communicate()
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                await process.wait()
-        if process.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)} failed")
-        printed: dict[str, Any] = json.loads(output)
+        printed: dict[str, Any] = json.loads(await _output(command))
         return printed
 
     async def pair(self) -> tuple[Session, StockKernel]:
@@ -118,3 +109,17 @@ class Bench:
                 await kernel.run("1+1")
             self._pair = session, kernel
         return self._pair
+
+
+async def _output(command: list[str]) -> bytes:
+    """What a command prints; it ends with the caller."""
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+    if process.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return output

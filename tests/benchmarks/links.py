@@ -68,9 +68,7 @@ async def artifacts(bench: Bench) -> list[Row]:
         for kind in ("bytes", "bytearray"):
             taken = await _value(session, f"bulk(artifacts, {kind}(data), {rounds}, 'plain')")
             note = "against a plain file, written and read in the same kernel"
-            rows.append(
-                median_row(f"artifact of 100 MB: save {kind}", taken["save"], taken["write"], note=note)
-            )
+            rows.append(median_row(f"artifact of 100 MB: save {kind}", taken["save"], taken["write"], note=note))
             if kind == "bytes":
                 rows.append(median_row("artifact of 100 MB: load", taken["load"], taken["read"], note=note))
     return rows

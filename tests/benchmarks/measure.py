@@ -52,9 +52,7 @@ async def seconds(work: Awaitable[object]) -> float:
     return time.perf_counter() - started
 
 
-def median_row(
-    what: str, ours: Sequence[float], stock: Sequence[float], *, unit: Unit = "s", note: str = ""
-) -> Row:
+def median_row(what: str, ours: Sequence[float], stock: Sequence[float], *, unit: Unit = "s", note: str = "") -> Row:
     """The medians of two lists of samples, side by side."""
     return Row(
         what=what,

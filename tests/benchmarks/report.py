@@ -70,11 +70,7 @@ def as_json(rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
 def _fact_lines(facts: Mapping[str, Any]) -> list[str]:
     shown = []
     for name, value in facts.items():
-        text = (
-            ", ".join(f"{key} {item}" for key, item in value.items())
-            if isinstance(value, dict)
-            else str(value)
-        )
+        text = ", ".join(f"{key} {item}" for key, item in value.items()) if isinstance(value, dict) else str(value)
         shown.append(f"{name}: {text}")
     return ["; ".join(shown)]
 

@@ -50,9 +50,7 @@ class StockKernel:
     async def run(self, code: str, *, timeout: float | None = None) -> list[dict[str, Any]]:
         """The messages of one cell on iopub. Raises TimeoutError, which leaves the cell running."""
         messages: list[dict[str, Any]] = []
-        await self._client.execute_interactive(
-            code, allow_stdin=False, timeout=timeout, output_hook=messages.append
-        )
+        await self._client.execute_interactive(code, allow_stdin=False, timeout=timeout, output_hook=messages.append)
         return messages
 
     async def interrupt(self) -> None:
