@@ -43,7 +43,7 @@ SAFE_ARROW: Final = 15
 """The first major version of pyarrow that never unpickles what a schema says (CVE-2023-47248)."""
 
 
-class Full(Exception):
+class Full(Exception):  # noqa: N818 - a signal inside the encoder, not an error
     """What was tried does not fit; the nearest container leaves it out and ends there."""
 
 
@@ -185,6 +185,4 @@ def library(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise CodecError(
-            f"this value needs {name.partition('.')[0]}, which cannot be imported here"
-        ) from error
+        raise CodecError(f"this value needs {name.partition('.')[0]}, which cannot be imported here") from error

@@ -59,7 +59,7 @@ class Decoder:
             return trees.copy()
         out: list[Any] = []
         for tree in trees:
-            out.append(self.value(tree, depth + 1))
+            out.append(self.value(tree, depth + 1))  # noqa: PERF401 - a comprehension would be a frame more
         return out
 
     def blob(self, tree: dict[str, Any]) -> Buffer:

@@ -77,7 +77,7 @@ class Encoder:
         except Full:
             del self.buffers[mark:]
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - classes of users, changed by other threads, can raise anything
             del self.buffers[mark:]
             return self.stand_in(value, _describe(error))
         finally:
@@ -142,7 +142,7 @@ class Encoder:
         full = False
         try:
             for value in values:
-                out.append(self.value(value, depth))
+                out.append(self.value(value, depth))  # noqa: PERF401 - a generator would be a frame more
         except Full:
             full = True
         finally:
@@ -209,7 +209,7 @@ class Encoder:
         """The repr of a value that cannot cross."""
         try:
             text = str.__str__(repr(value))
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a repr is code of the user
             return self.stand_in(value, f"repr failed: {_describe(error)}")
         if len(text) > REPR_LENGTH:
             text = f"{text[:REPR_LENGTH]}... ({len(text) - REPR_LENGTH} characters more)"
@@ -279,7 +279,7 @@ def _text_cost(text: str) -> int:
 def _describe(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"[:500]
-    except Exception:
+    except Exception:  # noqa: BLE001 - even the text of an error can be code of the user
         return type(error).__name__
 
 

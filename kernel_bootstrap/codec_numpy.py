@@ -104,9 +104,7 @@ def _encode_lists(enc: Encoder, array: Any, depth: int) -> Any:
         array = array.astype("f8" if array.dtype.char == "g" else "c16")
     if array.ndim == 0:
         return enc.value(array.item(), depth)
-    return enc.fit(
-        len(array), array.nbytes / max(len(array), 1), lambda rows: enc.value(array[:rows].tolist(), depth)
-    )
+    return enc.fit(len(array), array.nbytes / max(len(array), 1), lambda rows: enc.value(array[:rows].tolist(), depth))
 
 
 def _encode_objects(enc: Encoder, array: Any, depth: int) -> Any:

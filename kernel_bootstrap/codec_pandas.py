@@ -57,9 +57,7 @@ def _encode_frame(enc: Encoder, value: Any, depth: int) -> Any:
 def _frame(enc: Encoder, frame: Any, depth: int) -> Any:
     columns = [frame.iloc[:, position] for position in range(frame.shape[1])]
     if not enc.accepts >= TABULAR:
-        pairs = [
-            (label, _plain_list(column)) for label, column in zip(list(frame.columns), columns, strict=True)
-        ]
+        pairs = [(label, _plain_list(column)) for label, column in zip(list(frame.columns), columns, strict=True)]
         return enc.value(dict(pairs) if frame.columns.is_unique else pairs, depth)
     enc.spend(CONTAINER_COST)
     return {

@@ -117,7 +117,7 @@ def dump(value: Any) -> Payload:
     return Payload("json", text.encode("utf-8"), {"codec": True})
 
 
-def load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:
+def load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:  # noqa: A002 - the word of the matter
     """The value that ``dump`` made a payload of.
 
     Raises ArtifactFormatError for data that is not of ``format``, or that needs a library which is not here.
@@ -154,7 +154,7 @@ def _is_text(head: bytes) -> bool:
     return True
 
 
-def _load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:
+def _load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:  # noqa: A002
     if format == "text":
         return str(data, "utf-8", "surrogatepass")
     if format == "bytes":
@@ -227,9 +227,7 @@ def _open_container(data: Buffer) -> Any:
 def _check(encoded: Encoded, value: Any) -> None:
     """Raises ArtifactFormatError if something of ``value`` did not cross."""
     if encoded.truncated:
-        raise ArtifactFormatError(
-            "the value cannot be saved: it holds the same containers over 250,000 times"
-        )
+        raise ArtifactFormatError("the value cannot be saved: it holds the same containers over 250,000 times")
     if not encoded.is_repr:
         return
     found = _find_repr(encoded.tree)

@@ -130,9 +130,7 @@ def load_arrow(data: Buffer, details: Mapping[str, Any]) -> Any:
     """The frame, series or table of an Arrow IPC file, compressed or not. Raises what Arrow raises."""
     pa, ipc = _library("pyarrow"), _library("pyarrow.ipc")
     if int(pa.__version__.partition(".")[0]) < SAFE_ARROW:
-        raise ArtifactFormatError(
-            f"reading it needs pyarrow {SAFE_ARROW} or newer: deps.add('pyarrow>={SAFE_ARROW}')"
-        )
+        raise ArtifactFormatError(f"reading it needs pyarrow {SAFE_ARROW} or newer: deps.add('pyarrow>={SAFE_ARROW}')")
     table = ipc.open_file(pa.py_buffer(data)).read_all()
     table.validate(full=True)
     by_pandas = b"pandas" in (table.schema.metadata or {}) and importlib.util.find_spec("pandas") is not None

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
 
+from .loops import AWAIT_NAME
+
 _INTERRUPTED = compile("raise KeyboardInterrupt", "<interrupt>", "exec")
 
 
@@ -120,15 +122,29 @@ class Interrupts:
             if frame.f_code.co_name == "_run_once":
                 # What was seen so far ran from a loop; only the outermost loop is the kernel's.
                 found, own = found or own, False
-            elif frame.f_globals is self._namespace or "__code_mode_await__" in frame.f_globals:
-                own = True
-            elif self.hits > 2 and not _is_machinery(frame):
+            elif self._is_own(frame):
                 own = True
             frame = frame.f_back
         return found
 
+    def _is_own(self, frame: FrameType) -> bool:
+        """Whether a frame is of the user's code; after two interrupts without effect, of anything but the kernel's."""
+        if frame.f_globals is self._namespace or AWAIT_NAME in frame.f_globals:
+            return True
+        return self.hits > 2 and not _is_machinery(frame)
 
-_MACHINERY = ("asyncio", "selectors", "tornado", "zmq", "ipykernel", "IPython", "kernel_bootstrap", "runpy", "threading")
+
+_MACHINERY = (
+    "asyncio",
+    "selectors",
+    "tornado",
+    "zmq",
+    "ipykernel",
+    "IPython",
+    "kernel_bootstrap",
+    "runpy",
+    "threading",
+)
 
 
 def _is_machinery(frame: FrameType) -> bool:

@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import zmq
@@ -98,7 +99,7 @@ class CodeModeKernel(IPythonKernel):
         started = time.perf_counter()
         try:
             reply: dict[str, Any] = await super().do_execute(code, silent, *args, **kwargs)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a request without a reply would hang its client
             reply = self._error_reply(self.shell.error or error)
         elapsed = time.perf_counter() - started
         if self._asked is not None:
@@ -127,7 +128,7 @@ class CodeModeKernel(IPythonKernel):
                     if interrupted:
                         raise KeyboardInterrupt
                     extra["value"] = self._encode(asked)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - a request without a reply would hang its client
                 reply |= self._error_reply(error)
         if reply["status"] == "error":
             raised = self.shell.error
@@ -235,9 +236,10 @@ class CodeModeApp(IPKernelApp):
     def initialize(self, argv: Any = None) -> None:
         super().initialize(argv)
         self.session.pack = robust_packer(self.session.pack)
-        with open(os.path.join(os.path.dirname(self.abs_connection_file), "link.json"), encoding="utf-8") as file:
-            link = json.load(file)
-        self.kernel.prepare(link, asyncio.get_event_loop_policy().get_event_loop())
+        link_file = Path(self.abs_connection_file).with_name("link.json")
+        self.kernel.prepare(
+            json.loads(link_file.read_text(encoding="utf-8")), asyncio.get_event_loop_policy().get_event_loop()
+        )
 
     def init_iopub(self, context: zmq.Context[Any]) -> None:
         # No high-water mark: libzmq would drop messages silently, a cell's idle among them. No pipe for forked

@@ -57,9 +57,7 @@ def launch(request: dict[str, Any], stdio: list[int]) -> int:
         # Twice as fast as a fork and exec together: it copies no page tables. It cannot set what
         # prctl sets; if this process is killed, the host has to end such a child.
         dup = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(stdio)]
-        return _first_of_path(
-            argv[0], env, lambda file: os.posix_spawn(file, argv, env, file_actions=dup, setsid=True)
-        )
+        return _first_of_path(argv[0], env, lambda file: os.posix_spawn(file, argv, env, file_actions=dup, setsid=True))
     finally:
         os.chdir("/")
 

@@ -152,7 +152,7 @@ class ZmqLink:
         socket.close(linger=1000)
 
 
-class _Answered(Exception):
+class _Answered(Exception):  # noqa: N818 - it never leaves this module
     """Carries an error reply past the handlers for errors of the channel itself."""
 
     def __init__(self, error: Exception) -> None:

@@ -37,7 +37,9 @@ class Artifacts:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    def save(self, name: str, data: Any, description: str = "", metadata: dict[str, Any] | None = None) -> dict[str, Any]:
+    def save(
+        self, name: str, data: Any, description: str = "", metadata: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Keep ``data``: text, bytes, JSON values, numpy arrays, pandas or Arrow tables."""
         payload = formats.dump(data)
         saved: dict[str, Any] = self._link.request(

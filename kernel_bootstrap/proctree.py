@@ -132,9 +132,7 @@ class Ending:
         self._known: set[tuple[int, int]] = set()
         self._sessions = set(self._roots)
 
-    def members(
-        self, listing: dict[int, Seen], below: dict[int, list[int]], children: Container[int]
-    ) -> list[int]:
+    def members(self, listing: dict[int, Seen], below: dict[int, list[int]], children: Container[int]) -> list[int]:
         """What still has to go, parents before their children. ``below`` has the children of each pid."""
         found = dict.fromkeys(pid for pid in self._roots if pid in children)
         for pid, seen in listing.items():

@@ -47,7 +47,7 @@ class WorkflowRunner:
         if len(stack) > MAX_DEPTH:
             chain = " → ".join(stack[-4:])
             raise WorkflowRecursionError(
-                f"workflows call each other more than {MAX_DEPTH} deep (… → {chain}): let one of them end the recursion",
+                f"workflows call each other more than {MAX_DEPTH} deep (… → {chain}): one has to end the recursion",
                 workflow=name,
             )
         run = self.load(name)

@@ -106,7 +106,7 @@ class CellShell(ZMQInteractiveShell):
                 self._failed(result, interrupt)
             else:
                 self._failed(result, cancelled)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever the code raises is its result
             explain_plain_result(error)
             self._failed(result, error)
         else:

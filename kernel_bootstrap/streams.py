@@ -17,6 +17,7 @@ import codecs
 import concurrent.futures
 import os
 import select
+import sys
 import threading
 from collections.abc import Callable
 from functools import wraps
@@ -106,6 +107,7 @@ class CellStream(OutStream):
 
     def _setup_stream_redirects(self, name: str) -> None:
         self._flush_lock = threading.RLock()
+        self._child_text = (0, "")
         self._limits: dict[str, HeadTail] = {}
         self.target_fd = 1 if name == "stdout" else 2
         self._original_stdstream_fd = self.target_fd
@@ -183,9 +185,23 @@ class CellStream(OutStream):
         if self._is_master_process():
             self.emit(text, self.parent_header)
         else:
-            # A forked child has no io thread: it writes to the cell's pipe as any other child does.
-            _write_all(self.target_fd, text.encode())
+            self._write_in_child(text)
         return len(string)
+
+    def _write_in_child(self, text: str) -> None:
+        # A forked child has no io thread: it writes to the cell's pipe as any other child does, whole lines at a
+        # time, so that lines of several children stay whole.
+        pid, held = self._child_text
+        lines, newline, rest = ((held if pid == os.getpid() else "") + text).rpartition("\n")
+        self._child_text = (os.getpid(), rest)
+        if newline:
+            _write_all(self.target_fd, (lines + newline).encode())
+
+    def _flush_in_child(self) -> None:
+        pid, held = self._child_text
+        self._child_text = (os.getpid(), "")
+        if held and pid == os.getpid():
+            _write_all(self.target_fd, held.encode())
 
     def flush(self) -> None:
         """Hand over what is buffered; the io thread sends it before anything that comes later.
@@ -193,7 +209,9 @@ class CellStream(OutStream):
         For a cell that asks for it, wait until it is sent: code that then holds the GIL, or ends the process, would
         keep the io thread from it.
         """
-        if self._is_master_process() and self.pub_thread is not None:
+        if not self._is_master_process():
+            self._flush_in_child()
+        elif self.pub_thread is not None:
             self._pipe.drain()
             if self._flush() and self.in_user_code():
                 self.wait_until_sent()
@@ -288,6 +306,8 @@ def flush_before_exit(finish: Callable[[], None]) -> None:
     def leaving() -> None:
         if os.getpid() == own_pid:
             finish()
+        elif isinstance(sys.stdout, CellStream):
+            sys.stdout.flush()
 
     @wraps(exit_now)
     def _exit(status: int) -> None:

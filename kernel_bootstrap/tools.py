@@ -81,8 +81,7 @@ class _Call:
         except errors.CodeModeError as error:
             return str(error)
         lines = [item["description"] or "", ""]
-        for parameter in item["parameters"]:
-            lines.append(f"    {_parameter_line(parameter)}")
+        lines += [f"    {_parameter_line(parameter)}" for parameter in item["parameters"]]
         return "\n".join(lines).strip() + "\n"
 
     def __repr__(self) -> str:
@@ -148,7 +147,9 @@ class Tool(_Call):
             return f"<tools.{self._tool}: {error}>"
 
     def _repr_html_(self) -> str:
-        return html_table(f"tools.{self._tool}: {self._describe()['description']}", ("call", "description"), self._rows())
+        return html_table(
+            f"tools.{self._tool}: {self._describe()['description']}", ("call", "description"), self._rows()
+        )
 
 
 class Tools:

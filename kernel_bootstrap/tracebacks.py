@@ -32,7 +32,7 @@ def plain(error: BaseException, tb: TracebackType | None) -> str:
         seen: set[int] = set()
         _hide(made, seen)
         text = "".join(made.format()).rstrip("\n")
-    except Exception as failure:
+    except Exception as failure:  # noqa: BLE001 - a broken exception must not break its report
         text = f"{type(error).__name__}: (its traceback cannot be shown: {type(failure).__name__})"
     if len(text) > _MOST_TEXT:
         half = _MOST_TEXT // 2
@@ -44,13 +44,13 @@ def message(error: BaseException) -> str:
     """``str(error)``, whatever that does."""
     try:
         text = str(error)
-    except Exception as failure:
+    except Exception as failure:  # noqa: BLE001 - a broken exception must not break its report
         return f"(str() of the {type(error).__name__} failed: {type(failure).__name__})"
     return text if len(text) <= _MOST_TEXT else text[:_MOST_TEXT] + "…"
 
 
 def stack(frame: FrameType | None, task: asyncio.Task[Any] | None) -> str:
-    """Where running code stands, outermost call first: the user's frames of a thread, and of the task that it waits for.
+    """Where running code stands, outermost call first: the user's frames of a thread, and of a task it waits for.
 
     ``task`` is what the kernel's own loop waits for, None when it runs code that cannot wait there.
     """

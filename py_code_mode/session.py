@@ -181,9 +181,7 @@ class Session:
 
     # -- execution --------------------------------------------------------------------------------------
 
-    async def run(
-        self, code: str, timeout: float | _Default | None = _Default.TIMEOUT
-    ) -> ExecutionResult:
+    async def run(self, code: str, timeout: float | _Default | None = _Default.TIMEOUT) -> ExecutionResult:
         """Run ``code`` and return what it gave; see ExecutionResult for what failing code gives.
 
         ``timeout`` in seconds overrides the session's own; None means no limit.

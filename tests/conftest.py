@@ -34,6 +34,7 @@ def scratch() -> Iterator[Path]:
     """A temporary directory that only these tests use: what is left in it was left by them."""
     before, known = os.environ.get("TMPDIR"), tempfile.tempdir
     directory = tempfile.mkdtemp(prefix="cm")
+    Path(directory).chmod(0o755)  # some tests look from another user's side
     os.environ["TMPDIR"] = tempfile.tempdir = directory
     yield Path(directory)
     tempfile.tempdir = known

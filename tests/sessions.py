@@ -41,7 +41,7 @@ def open_files() -> set[str]:
     found = set()
     for fd in os.listdir("/proc/self/fd"):
         try:
-            found.add(f"{fd}:{os.readlink(f'/proc/self/fd/{fd}')}")
+            found.add(f"{fd}:{Path('/proc/self/fd', fd).readlink()}")
         except OSError:
             continue
     return found

@@ -150,9 +150,7 @@ def test_a_name_cannot_be_an_artifact_and_a_folder_of_artifacts(store):
     assert (load_value(store, "a"), load_value(store, "d/e/f")) == (1, 3)
 
 
-@pytest.mark.parametrize(
-    "metadata", [[1], "text", {1: 2}, {"a": {2: 3}}, {"a": object()}, {"a": float("nan")}]
-)
+@pytest.mark.parametrize("metadata", [[1], "text", {1: 2}, {"a": {2: 3}}, {"a": object()}, {"a": float("nan")}])
 def test_metadata_that_is_not_a_json_object_is_refused_and_nothing_is_saved(store, metadata):
     with pytest.raises(ArtifactFormatError, match=r"metadata of 'a'"):
         save_value(store, "a", 1, metadata=metadata)
@@ -202,9 +200,7 @@ def test_threads_that_save_one_name_never_mix_a_value_with_the_metadata_of_anoth
 
 
 PARTS = st.text(st.sampled_from(string.printable + "ÄΩ漢\u0301\U0001f600\udc80\ud800"), max_size=12)
-NAMES = st.lists(PARTS, max_size=4).map("/".join) | st.sampled_from(
-    ["..", "../..", "a/../..", "/", "~", ".meta"]
-)
+NAMES = st.lists(PARTS, max_size=4).map("/".join) | st.sampled_from(["..", "../..", "a/../..", "/", "~", ".meta"])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -11,9 +11,7 @@ from pathlib import Path
 def test_one_group_of_the_benchmark_gives_a_table_and_the_same_as_json(tmp_path: Path) -> None:
     file = tmp_path / "figures.json"
     command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--only", "run", "--json", str(file)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, timeout=50
-    )
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent, timeout=50)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "| what | ours | stock | ratio | n |"

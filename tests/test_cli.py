@@ -15,9 +15,7 @@ from click.testing import CliRunner, Result
 from py_code_mode.cli import starter
 from py_code_mode.cli.app import COMMANDS, app
 
-WORKFLOW = (
-    '"""Say it twice."""\n\nasync def run(word: str, times: int = 2) -> str:\n    return word * times\n'
-)
+WORKFLOW = '"""Say it twice."""\n\nasync def run(word: str, times: int = 2) -> str:\n    return word * times\n'
 
 
 @pytest.fixture
@@ -44,9 +42,7 @@ def call(*args: str | Path, status: int = 0, stdin: str = "") -> Result:
 
 
 def test_python_m_py_code_mode_help_names_every_command():
-    done = subprocess.run(
-        [sys.executable, "-m", "py_code_mode", "--help"], capture_output=True, text=True, timeout=30
-    )
+    done = subprocess.run([sys.executable, "-m", "py_code_mode", "--help"], capture_output=True, text=True, timeout=30)
 
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("Usage: py-code-mode")

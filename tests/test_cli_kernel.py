@@ -148,10 +148,7 @@ def test_trouble_of_the_host_is_one_line_and_exit_status_3(base, tmp_path):
 
 def test_a_workflow_is_run_with_arguments_by_its_annotations(base):
     source = "async def run(word: str, times: int) -> list:\n    return [word, times]\n"
-    assert (
-        run("workflows", "add", "echo", "-", "--base", base, "--description", "e", stdin=source).returncode
-        == 0
-    )
+    assert run("workflows", "add", "echo", "-", "--base", base, "--description", "e", stdin=source).returncode == 0
 
     done = run("workflows", "run", "echo", "word=007", "times=7", "--base", base)
 
@@ -165,9 +162,7 @@ def test_packages_are_added_and_removed_without_a_kernel(base, tmp_path, monkeyp
     added = run("deps", "add", "pcm_added", "--base", base)
     assert (added.returncode, added.stdout) == (0, "installed: pcm_added\n"), added.stderr
     assert "pcm_added" in (base / "requirements.txt").read_text().splitlines()
-    assert json.loads(run("deps", "sync", "--base", base, "--json").stdout)["already_present"] == [
-        "pcm_added"
-    ]
+    assert json.loads(run("deps", "sync", "--base", base, "--json").stdout)["already_present"] == ["pcm_added"]
     assert run("run", "--base", base, "import pcm_added; pcm_added.VERSION").stdout == "'1.0'\n"
     assert "removed: pcm_added\n" in run("deps", "rm", "pcm_added", "--base", base).stdout
     failed = run("deps", "add", "pcm_missing", "--base", base)

@@ -25,9 +25,7 @@ BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("$t"),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["$t", "v", "b", "k", "a"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["$t", "v", "b", "k", "a"]), inner),
     max_leaves=8,
 )
 SAMPLES = [
@@ -67,9 +65,7 @@ SAMPLES = [
 def places(tree, path=()):
     """The path of every node in a tree."""
     yield path
-    for key, child in (
-        tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    ):
+    for key, child in tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ():
         yield from places(child, (*path, key))
 
 

@@ -136,9 +136,7 @@ def test_missing_values_of_pandas_come_back():
 
 
 def test_an_arrow_table_comes_back():
-    value = pa.table(
-        {"a": [1, 2], "b": ["x", None], "c": [[1], [2, 3]], "d": pa.array(["k", "k"]).dictionary_encode()}
-    )
+    value = pa.table({"a": [1, 2], "b": ["x", None], "c": [[1], [2, 3]], "d": pa.array(["k", "k"]).dictionary_encode()})
     assert crossed(value).equals(value)
     assert encode(pa.table({"v": pa.array(["x"], type=pa.string_view())})).is_repr
 

@@ -48,7 +48,9 @@ def test_one_session_serves_several_loops_and_threads(shared: Session):
 async def test_a_blocked_loop_of_the_caller_starves_nothing(session: Session, tmp_path):
     """The run, its tool calls and its timeout go on while the caller's loop stands still."""
     done = tmp_path / "done"
-    run = asyncio.ensure_future(session.run(f"artifacts.save('a', 1); open({str(done)!r}, 'w').close()\nwhile True: pass", timeout=0.5))
+    run = asyncio.ensure_future(
+        session.run(f"artifacts.save('a', 1); open({str(done)!r}, 'w').close()\nwhile True: pass", timeout=0.5)
+    )
     await asyncio.sleep(0)
     blocked = time.monotonic()
     while time.monotonic() < blocked + 2:

@@ -129,9 +129,7 @@ async def test_list_names_configured_and_extra_requirements_as_written_and_none_
 async def test_sync_installs_everything_that_is_missing_in_one_call(store):
     for requirement in ("pandas>=2", "numpy", "missing"):
         store.add(requirement)
-    installer = MemoryInstaller(
-        {"pandas": ["2.2"], "numpy": ["2.0"], "rich": ["13.7"]}, packages={"numpy": "2.0"}
-    )
+    installer = MemoryInstaller({"pandas": ["2.2"], "numpy": ["2.0"], "rich": ["13.7"]}, packages={"numpy": "2.0"})
     manager = DependencyManager(store, installer, extra=("rich",))
     result = await manager.sync()
     assert installer.calls == [("pandas>=2", "missing", "rich")]
@@ -151,9 +149,7 @@ async def test_sync_reports_lines_that_cannot_be_installed_with_file_and_line():
     assert result == NOTHING | {
         "installed": ["pandas"],
         "failed": ["-r other.txt"],
-        "errors": {
-            "-r other.txt": "requirements.txt:2: other files are not followed; write their requirements here"
-        },
+        "errors": {"-r other.txt": "requirements.txt:2: other files are not followed; write their requirements here"},
     }
 
 
@@ -202,9 +198,7 @@ class Watched(MemoryInstaller):
 async def test_changes_are_made_one_after_the_other(store):
     installer = Watched()
     manager = DependencyManager(store, installer)
-    await asyncio.gather(
-        *(manager.add(f"package{n}") for n in range(5)), manager.sync(), manager.remove("other")
-    )
+    await asyncio.gather(*(manager.add(f"package{n}") for n in range(5)), manager.sync(), manager.remove("other"))
     assert installer.most == 1
     assert await manager.list() == [f"package{n}" for n in range(5)]
 

@@ -105,7 +105,9 @@ async def test_an_exception_whose_str_fails_is_still_reported(shared: Session):
 
 
 async def test_chained_exceptions_and_groups_are_shown(shared: Session):
-    result = await shared.run("try:\n    1/0\nexcept Exception as e:\n    raise ExceptionGroup('many', [e, KeyError('k')]) from e")
+    result = await shared.run(
+        "try:\n    1/0\nexcept Exception as e:\n    raise ExceptionGroup('many', [e, KeyError('k')]) from e"
+    )
     assert result.error_name == "ExceptionGroup"
     assert "ZeroDivisionError" in (result.traceback or "")
     assert "KeyError" in (result.traceback or "")
@@ -243,9 +245,8 @@ async def test_the_execution_count_rises_and_the_time_is_measured(shared: Sessio
 
 
 async def test_streaming_gives_events_as_they_come_and_the_result_last(shared: Session):
-    seen = []
-    async for event in shared.stream("import sys\nprint('one'); sys.stdout.flush()\ndisplay(2)\n3"):
-        seen.append(event)
+    code = "import sys\nprint('one'); sys.stdout.flush()\ndisplay(2)\n3"
+    seen = [event async for event in shared.stream(code)]
     assert "".join(event.text for event in seen if isinstance(event, StreamEvent)) == "one\n"
     assert [event.data["text/plain"] for event in seen if isinstance(event, DisplayEvent)] == ["2", "3"]
     assert isinstance(seen[-1], EndEvent)

@@ -326,9 +326,7 @@ def test_the_format_of_a_file_is_guessed_from_name_and_content(name, head, expec
     assert guess(name, head) == expected
 
 
-@pytest.mark.parametrize(
-    "make", [lambda n: bytes(n), lambda n: np.zeros(n, dtype=np.uint8)], ids=["bytes", "array"]
-)
+@pytest.mark.parametrize("make", [lambda n: bytes(n), lambda n: np.zeros(n, dtype=np.uint8)], ids=["bytes", "array"])
 def test_a_large_value_is_copied_at_most_once_each_way(make, tmp_path):
     size = 50_000_000
     value = make(size)

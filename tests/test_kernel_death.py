@@ -24,7 +24,10 @@ SEGFAULT = "def crash():\n    import ctypes; ctypes.string_at(0)\ncrash()"
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "SIGTERM"),
         (SEGFAULT, "SIGSEGV"),
         ("import os; os.abort()", "SIGABRT"),
-        ("import threading, os; threading.Thread(target=os._exit, args=(4,)).start(); threading.Event().wait()", "code 4"),
+        (
+            "import threading, os; threading.Thread(target=os._exit, args=(4,)).start(); threading.Event().wait()",
+            "code 4",
+        ),
     ],
 )
 async def test_a_kernel_that_dies_says_how_and_the_next_run_has_a_new_one(session: Session, code: str, says: str):

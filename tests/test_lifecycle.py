@@ -114,10 +114,7 @@ async def test_close_while_code_runs_ends_the_run(tmp_path):
 
 
 async def _last(stream):
-    event = None
-    async for event in stream:
-        pass
-    return event
+    return [event async for event in stream][-1]
 
 
 @pytest.mark.parametrize("delay_ms", [0, 5, 20, 60, 120, 250])
@@ -185,7 +182,9 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(1)", "os.kill(os.getpid(), signal.SIGTERM)"])
+@pytest.mark.parametrize(
+    "end", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(1)", "os.kill(os.getpid(), signal.SIGTERM)"]
+)
 def test_nothing_outlives_a_host_that_dies(tmp_path, end):
     script = HOST.format(base=str(tmp_path), code=CHILDREN, end=end)
     host = subprocess.Popen(

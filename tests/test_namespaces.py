@@ -117,14 +117,18 @@ async def test_a_failing_command_raises_with_exit_code_and_stderr(shared: Sessio
         ("tools.say(words=5)", "ToolArgumentError", "list"),
     ],
 )
-async def test_wrong_names_and_arguments_are_told_with_the_right_ones(shared: Session, call: str, error: str, names: str):
+async def test_wrong_names_and_arguments_are_told_with_the_right_ones(
+    shared: Session, call: str, error: str, names: str
+):
     result = await shared.run(call)
     assert result.error_name == error
     assert names in (result.error or "")
 
 
 async def test_tools_have_help_signatures_completion_and_readable_reprs(shared: Session):
-    assert await value(shared, "import inspect; str(inspect.signature(tools.say.hello))") == "(words: array = ['hello'])"
+    assert (
+        await value(shared, "import inspect; str(inspect.signature(tools.say.hello))") == "(words: array = ['hello'])"
+    )
     assert "Greet somebody" in (await shared.run("help(tools.say.hello)")).stdout
     assert (await shared.run("tools.say.hello?")).is_ok
     assert await value(shared, "'say' in dir(tools) and 'hello' in dir(tools.say)")
@@ -175,7 +179,9 @@ async def test_workflows_are_listed_found_got_and_called(shared: Session):
     assert await value(shared, "workflows.greet(name='Ada', times=2)") == ["hi Ada", "hi Ada"]
     assert await value(shared, "workflows.invoke('greet', name='Bo')") == ["hi Bo"]
     assert await value(shared, "await workflows.greet('Cy')") == ["hi Cy"]
-    assert await value(shared, "import asyncio; await asyncio.gather(*(workflows.greet.call_async(n) for n in 'ab'))") == [
+    assert await value(
+        shared, "import asyncio; await asyncio.gather(*(workflows.greet.call_async(n) for n in 'ab'))"
+    ) == [
         ["hi a"],
         ["hi b"],
     ]
@@ -233,7 +239,10 @@ async def test_a_broken_workflow_is_listed_with_its_reason_and_refused(shared: S
 
 
 async def test_workflows_have_signatures_docs_and_readable_reprs(shared: Session):
-    assert await value(shared, "import inspect; str(inspect.signature(workflows.greet))") == "(name: str, times: int = 1) -> list"
+    assert (
+        await value(shared, "import inspect; str(inspect.signature(workflows.greet))")
+        == "(name: str, times: int = 1) -> list"
+    )
     assert "Say a greeting." in (await shared.run("help(workflows.greet)")).stdout
     assert "greet(name" in await value(shared, "repr(workflows)")
     assert "<table" in await value(shared, "workflows._repr_html_()")
@@ -243,7 +252,9 @@ async def test_workflows_have_signatures_docs_and_readable_reprs(shared: Session
 
 
 async def test_an_interrupt_reaches_a_workflow_in_the_running_loop(shared: Session):
-    await shared.run("workflows.create('waits', 'import asyncio\\nasync def run():\\n    await asyncio.sleep(60)\\n', 'Wait')")
+    await shared.run(
+        "workflows.create('waits', 'import asyncio\\nasync def run():\\n    await asyncio.sleep(60)\\n', 'Wait')"
+    )
     result = await shared.run("workflows.waits()", timeout=0.5)
     assert result.timed_out
     assert not result.kernel_restarted
@@ -268,7 +279,10 @@ async def test_an_interrupt_reaches_a_workflow_in_the_running_loop(shared: Sessi
     ],
 )
 async def test_artifacts_come_back_as_they_were_saved(shared: Session, source: str):
-    assert await value(shared, f"v = {source}\nartifacts.save('round/trip', v)\nloaded = artifacts.load('round/trip')\nloaded == v and type(loaded) is type(v)")
+    assert await value(
+        shared,
+        f"v = {source}\nartifacts.save('round/trip', v)\nloaded = artifacts.load('round/trip')\nloaded == v and type(loaded) is type(v)",
+    )
 
 
 async def test_artifacts_are_listed_described_and_deleted(shared: Session):
@@ -278,7 +292,9 @@ async def test_artifacts_are_listed_described_and_deleted(shared: Session):
     assert found["metadata"] == {"k": "v"}
     assert found["created_at"].startswith("20")
     assert Path(found["path"]).exists()
-    assert await value(shared, "artifacts.exists('report'), artifacts.get('report')['name'], artifacts.get('none')") == (
+    assert await value(
+        shared, "artifacts.exists('report'), artifacts.get('report')['name'], artifacts.get('none')"
+    ) == (
         True,
         "report",
         None,

@@ -40,7 +40,9 @@ async def test_two_hundred_megabytes_keep_head_and_tail(session: Session):
     assert seconds < 30
 
 
-@pytest.mark.parametrize(("limit", "size", "truncated"), [(1000, 1000, False), (1000, 1001, True), (None, 20_000_000, False)])
+@pytest.mark.parametrize(
+    ("limit", "size", "truncated"), [(1000, 1000, False), (1000, 1001, True), (None, 20_000_000, False)]
+)
 async def test_output_is_cut_above_the_limit_only(tmp_path, limit, size, truncated):
     async with open_session(tmp_path, max_output_bytes=limit) as session:
         result = await session.run(f"import sys; n = sys.stdout.write('y' * {size})")

@@ -64,9 +64,7 @@ def test_the_first_example_is_at_most_ten_lines_of_code_and_runs(tmp_path):
     assert program == blocks("python")[0]
     assert len([line for line in program.splitlines() if line]) <= 10
 
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=50
-    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=50)
 
     assert (done.stdout, done.stderr) == ("2.8\n", "")
 

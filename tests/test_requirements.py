@@ -101,15 +101,11 @@ def test_a_requirement_that_is_there_already_changes_nothing():
 
 LINE = st.text(st.characters(exclude_characters="\r\n") | st.sampled_from('#\\ -=>;@"/.ab1'), max_size=20)
 LINES = st.lists(
-    LINE
-    | st.sampled_from(["pandas>=2  # c", "numpy \\", "-r x", "", "# c", "  # c \\", "other==1 \\ ", "Pandas"])
+    LINE | st.sampled_from(["pandas>=2  # c", "numpy \\", "-r x", "", "# c", "  # c \\", "other==1 \\ ", "Pandas"])
 )
 
 
-@given(
-    st.text()
-    | LINES.flatmap(lambda lines: st.sampled_from(["\n", "\r\n", "\r"]).map(lambda end: end.join(lines)))
-)
+@given(st.text() | LINES.flatmap(lambda lines: st.sampled_from(["\n", "\r\n", "\r"]).map(lambda end: end.join(lines))))
 def test_whatever_people_wrote_is_kept_to_the_byte(text):
     content = RequirementsText(text)
     assert str(content) == text

@@ -19,11 +19,11 @@ from py_code_mode.storage.file import FileStorage
 
 from .sessions import SharedVenvStorage, open_session
 
-REFERENCE_SOURCE = '''async def run(url: str) -> dict:
+REFERENCE_SOURCE = """async def run(url: str) -> dict:
     import json
     response = tools.curl.get(url=url)
     return json.loads(response)
-'''
+"""
 
 CURL = """\
 name: curl

@@ -29,9 +29,7 @@ def store(folder):
 
 
 def visible(folder):
-    return sorted(
-        str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if ".meta" not in path.parts
-    )
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("[!.]*") if ".meta" not in path.parts)
 
 
 def test_the_file_has_exactly_the_name_and_the_content(folder, store):
@@ -120,9 +118,7 @@ def test_a_workspace_that_was_copied_touched_or_restored_keeps_its_descriptions(
 def test_a_description_that_was_spoiled_hides_neither_this_artifact_nor_the_others(folder, store, content):
     save_value(store, "a.txt", "text", "described")
     save_value(store, "b.txt", "text", "described")
-    (spoiled,) = (
-        path for path in (folder / ".meta").glob("*.json") if json.loads(path.read_text())["name"] == "a.txt"
-    )
+    (spoiled,) = (path for path in (folder / ".meta").glob("*.json") if json.loads(path.read_text())["name"] == "a.txt")
     spoiled.write_bytes(content)
     assert [(artifact.name, artifact.description) for artifact in store.list()] == [
         ("a.txt", ""),
@@ -232,9 +228,7 @@ def test_a_hundred_megabytes_are_saved_and_read_without_a_copy(store):
     assert data[-1] == 0
 
 
-def test_a_lock_that_another_writer_never_gives_back_is_a_storage_error_in_the_end(
-    folder, store, monkeypatch
-):
+def test_a_lock_that_another_writer_never_gives_back_is_a_storage_error_in_the_end(folder, store, monkeypatch):
     save_value(store, "a", 1)
     monkeypatch.setattr(disk, "LOCK_TIMEOUT", 0.05)
     with disk.exclusive(folder / ".meta/lock"):

@@ -87,9 +87,7 @@ def test_a_file_that_is_no_workflow_is_listed_as_broken_and_hides_nothing(folder
 
 
 @pytest.mark.parametrize("name", ["my-flow", "list", "class", "2nd"])
-def test_a_file_whose_name_no_workflow_can_have_is_broken_with_a_suggestion_and_can_be_deleted(
-    folder, library, name
-):
+def test_a_file_whose_name_no_workflow_can_have_is_broken_with_a_suggestion_and_can_be_deleted(folder, library, name):
     (folder / f"{name}.py").write_text(ONE)
     (broken,) = library.list()
     assert broken.name == name

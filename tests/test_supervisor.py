@@ -231,9 +231,7 @@ async def test_a_command_that_cannot_start_is_named_with_the_reason(processes, t
 
 
 @pytest.mark.parametrize("subreaper", [False, True])
-async def test_a_child_gets_its_environment_directory_and_fds_and_nothing_else(
-    processes, tmp_path, subreaper
-):
+async def test_a_child_gets_its_environment_directory_and_fds_and_nothing_else(processes, tmp_path, subreaper):
     reading, writing = os.pipe()
     script = 'env; pwd; ls /proc/$$/fd; grep -E "Sig(Ign|Blk)" /proc/self/status; ps -o sid= -p $$; echo $$'
     env = {**ENV, "ODD": os.fsdecode(b"\xff\xfe")}
@@ -517,8 +515,6 @@ def test_ps_and_proc_tell_the_same_about_a_process():
     finally:
         child.kill()
         child.wait()
-    assert [(seen.parent, seen.session, seen.zombie) for seen in found] == [
-        (os.getpid(), child.pid, False)
-    ] * 2
+    assert [(seen.parent, seen.session, seen.zombie) for seen in found] == [(os.getpid(), child.pid, False)] * 2
     assert proctree.owner_of(os.getpid()) is None
     assert not proctree.kill(child.pid, signal.SIGTERM)

@@ -75,7 +75,9 @@ async def test_code_that_cannot_be_interrupted_is_ended_by_a_restart(session: Se
     assert not (await session.run("1")).kernel_restarted
 
 
-@pytest.mark.parametrize("code", ["def deep():\n    while True: pass\ndeep()", "def deep():\n    sum(range(10**11))\ndeep()"])
+@pytest.mark.parametrize(
+    "code", ["def deep():\n    while True: pass\ndeep()", "def deep():\n    sum(range(10**11))\ndeep()"]
+)
 async def test_a_timeout_shows_where_the_code_stood(session: Session, code: str):
     result = await session.run(code, timeout=0.3)
     assert "in deep" in (result.traceback or "")
@@ -83,7 +85,9 @@ async def test_a_timeout_shows_where_the_code_stood(session: Session, code: str)
 
 
 async def test_a_timeout_shows_where_a_coroutine_waited(shared: Session):
-    result = await shared.run("import asyncio\nasync def inner():\n    await asyncio.sleep(60)\nawait inner()", timeout=0.3)
+    result = await shared.run(
+        "import asyncio\nasync def inner():\n    await asyncio.sleep(60)\nawait inner()", timeout=0.3
+    )
     assert "in inner" in (result.traceback or "")
 
 

@@ -47,9 +47,7 @@ def curl(tmp_path):
 
 
 def schema(tmp_path, options="{}", positional="[]", more=""):
-    return cli_tool(
-        tmp_path, f"name: x\ncommand: x\nschema:\n  options: {options}\n  positional: {positional}\n{more}"
-    )
+    return cli_tool(tmp_path, f"name: x\ncommand: x\nschema:\n  options: {options}\n  positional: {positional}\n{more}")
 
 
 def argv(tool, *args, recipe=None, **kwargs):
@@ -206,9 +204,7 @@ def test_a_value_that_does_not_fit_is_refused_with_its_reason(tmp_path, options,
 
 
 def test_values_of_the_right_type_are_written_plainly(tmp_path):
-    tool = schema(
-        tmp_path, "{n: {type: number}, i: {type: integer, enum: [1, 2]}, p: {}, s: {enum: [no, 1.0]}}"
-    )
+    tool = schema(tmp_path, "{n: {type: number}, i: {type: integer, enum: [1, 2]}, p: {}, s: {enum: [no, 1.0]}}")
     assert argv(tool, n=5, i=2, p=PurePosixPath("a/b"), s="no") == [
         "-n",
         "5",
@@ -229,9 +225,7 @@ def test_none_means_not_given(curl):
 
 
 def test_a_default_of_the_schema_is_passed_unless_the_caller_gives_another_value(tmp_path):
-    tool = schema(
-        tmp_path, "{q: {type: boolean, default: true}, m: {default: GET}, h: {type: array, default: [a, b]}}"
-    )
+    tool = schema(tmp_path, "{q: {type: boolean, default: true}, m: {default: GET}, h: {type: array, default: [a, b]}}")
     assert argv(tool) == ["-q", "-m", "GET", "-h", "a", "-h", "b"]
     assert argv(tool, q=False, m="PUT", h=[]) == ["-m", "PUT"]
 

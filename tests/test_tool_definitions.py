@@ -17,9 +17,7 @@ def read(tmp_path, text):
 
 
 def test_a_definition_has_its_values_and_the_defaults_of_what_it_leaves_out(tmp_path):
-    definition = read(
-        tmp_path, "{name: ls, command: ls -l, timeout: 0.5, tags: [files, 2024], max_output: 10}"
-    )
+    definition = read(tmp_path, "{name: ls, command: ls -l, timeout: 0.5, tags: [files, 2024], max_output: 10}")
     assert (definition.name, definition.command, definition.timeout) == ("ls", ("ls", "-l"), 0.5)
     assert (definition.tags, definition.max_output) == (("files", "2024"), 10)
     bare = read(tmp_path, "name: ls\ncommand: ls\ndescription:\nschema:\nrecipes:\ntags:\nenv:\n")

@@ -48,9 +48,7 @@ async def test_a_command_has_an_empty_input(tool):
 
 async def test_a_failed_command_is_an_error_with_its_exit_code_and_output(tool):
     code = "import sys; print('partial'); print('no such host', file=sys.stderr); sys.exit(6)"
-    with pytest.raises(
-        ToolCommandError, match=r"^tools\.x: '.*' failed with exit code 6: no such host$"
-    ) as failed:
+    with pytest.raises(ToolCommandError, match=r"^tools\.x: '.*' failed with exit code 6: no such host$") as failed:
         await run(tool(python(code)))
     error = failed.value
     assert (error.tool, error.exit_code, error.stdout, error.stderr) == (
@@ -84,9 +82,7 @@ async def test_a_command_that_was_killed_names_the_signal(tool):
 
 async def test_a_missing_command_is_named_with_where_it_was_looked_for(tool, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", "/first:/second")
-    with pytest.raises(
-        ToolError, match="the command 'absent-here' is not found; looked in PATH: /first:/second"
-    ):
+    with pytest.raises(ToolError, match="the command 'absent-here' is not found; looked in PATH: /first:/second"):
         await run(tool("absent-here"))
     with pytest.raises(ToolError, match=rf"'{tmp_path}/absent' is not found; there is no such file"):
         await run(tool("./absent"))

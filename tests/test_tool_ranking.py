@@ -4,9 +4,7 @@ from py_code_mode.ranking import Document, KeywordRanker
 
 CURL = Document("curl", "Make HTTP requests http network", "url silent header")
 JQ = Document("jq", "Filter JSON documents json", "filter input")
-FETCH = Document(
-    "fetch_json", "Fetch and parse JSON from a URL", "async def run(url): tools.curl.get(url=url)"
-)
+FETCH = Document("fetch_json", "Fetch and parse JSON from a URL", "async def run(url): tools.curl.get(url=url)")
 DOCUMENTS = [CURL, JQ, FETCH]
 
 

@@ -46,9 +46,7 @@ TOOLS = [
 
 @pytest.fixture
 def registry():
-    return ToolRegistry(
-        [MemoryToolProvider(TOOLS, secrets=["A"]), MemoryToolProvider([Echo("ls")], secrets=["B"])]
-    )
+    return ToolRegistry([MemoryToolProvider(TOOLS, secrets=["A"]), MemoryToolProvider([Echo("ls")], secrets=["B"])])
 
 
 async def test_tools_of_all_providers_are_listed_by_name(registry):
@@ -88,9 +86,7 @@ async def test_a_call_reaches_its_tool(registry):
 
 
 async def test_an_unknown_tool_names_the_nearest_and_the_others(registry):
-    with pytest.raises(
-        ToolNotFoundError, match=r"no tool 'crul'; did you mean 'curl'\? Valid: curl, jq, ls"
-    ) as absent:
+    with pytest.raises(ToolNotFoundError, match=r"no tool 'crul'; did you mean 'curl'\? Valid: curl, jq, ls") as absent:
         await registry.call("crul", None, (), {})
     assert absent.value.tool == "crul"
     with pytest.raises(ToolNotFoundError, match="no tool 'x'; there are no tools"):
@@ -115,9 +111,7 @@ async def test_a_call_of_a_tool_whose_file_is_broken_gives_the_reason(tmp_path, 
 
 
 async def test_the_first_provider_of_a_name_is_the_one():
-    registry = ToolRegistry(
-        [MemoryToolProvider([Echo("a", "first")]), MemoryToolProvider([Echo("a", "second")])]
-    )
+    registry = ToolRegistry([MemoryToolProvider([Echo("a", "first")]), MemoryToolProvider([Echo("a", "second")])])
     assert (await registry.describe("a")).description == "first"
 
 

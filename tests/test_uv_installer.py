@@ -108,9 +108,7 @@ async def test_installs_at_the_same_time_all_succeed(venv, wheels):
     for name in names:
         make_wheel(wheels, name)
     # One installer each, as sessions of the same workspace have.
-    reports = await asyncio.gather(
-        *(UvInstaller(venv.python, venv.site_packages()).install([name]) for name in names)
-    )
+    reports = await asyncio.gather(*(UvInstaller(venv.python, venv.site_packages()).install([name]) for name in names))
     assert [report.installed for report in reports] == [[name] for name in names]
     record = (venv.path / RECORD_NAME).read_text()
     assert all(name.replace("_", "-") in record for name in names)

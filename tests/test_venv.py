@@ -130,9 +130,7 @@ async def test_every_workspace_has_an_environment_of_its_own(cache):
     assert "pcm-only-one" not in await UvInstaller(two.python, two.site_packages()).installed()
 
 
-async def test_another_python_version_is_an_environment_beside_the_first_and_is_found_again(
-    cache, monkeypatch
-):
+async def test_another_python_version_is_an_environment_beside_the_first_and_is_found_again(cache, monkeypatch):
     minor = 12 if sys.version_info[1] != 12 else 13
     try:
         await find_interpreter(parse_request(f"3.{minor}"))
@@ -209,11 +207,9 @@ async def test_cancelling_leaves_no_process_and_nothing_on_the_disk(cache, tmp_p
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     spec = VenvSpec(identity="workspace", cache_dir=cache, cache=cached)
     reached = asyncio.Event()
-    task = asyncio.create_task(
-        ensure_venv(spec, progress=lambda line: reached.set() if line.startswith(at) else None)
-    )
+    task = asyncio.create_task(ensure_venv(spec, progress=lambda line: reached.set() if line.startswith(at) else None))
     await reached.wait()
-    while not psutil.Process().children():  # noqa: ASYNC110 - only the process itself tells that it started
+    while not psutil.Process().children():
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -374,9 +370,7 @@ async def test_the_list_of_the_cache_tells_what_is_there(filled):
 
 
 async def test_cleaning_removes_what_nobody_can_use_and_what_was_not_used_for_long(cache):
-    venvs = {
-        name: await ensure_venv(VenvSpec(identity=name, cache_dir=cache)) for name in ("new", "old", "stale")
-    }
+    venvs = {name: await ensure_venv(VenvSpec(identity=name, cache_dir=cache)) for name in ("new", "old", "stale")}
     for venv in venvs.values():
         await release_venv(venv)
     stale = age(venvs["stale"])

@@ -115,18 +115,14 @@ def check_payload(name: str, payload: Payload) -> Payload:
     """
     if not isinstance(payload.format, str) or payload.format not in FORMATS:
         known = ", ".join(FORMATS)
-        raise ArtifactFormatError(
-            f"unknown format {payload.format!r}; the formats are {known}", artifact=name
-        )
+        raise ArtifactFormatError(f"unknown format {payload.format!r}; the formats are {known}", artifact=name)
     details = _json_object(name, "details", payload.details)
     return Payload(payload.format, memoryview(payload.data).cast("B"), details)
 
 
 def _json_object(name: str, what: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ArtifactFormatError(
-            f"the {what} of {name!r} is a dict, not {type(value).__name__}", artifact=name
-        )
+        raise ArtifactFormatError(f"the {what} of {name!r} is a dict, not {type(value).__name__}", artifact=name)
     try:
         copy: dict[str, Any] = json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:

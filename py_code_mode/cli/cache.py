@@ -29,9 +29,7 @@ def list_venvs(as_json: bool) -> None:
 
 
 @command.command()
-@click.option(
-    "--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Those not used for DAYS days, too."
-)
+@click.option("--older-than", type=click.FloatRange(min=0), metavar="DAYS", help="Those not used for DAYS days, too.")
 @click.option("--all", "everything", is_flag=True, help="All that no process uses.")
 @json_option
 def clean(older_than: float | None, everything: bool, as_json: bool) -> None:

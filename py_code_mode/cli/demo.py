@@ -71,9 +71,7 @@ STEPS = (
     Step(
         "Install what requirements.txt asks for",
         "deps.sync()",
-        lambda value, _: (
-            not value["failed"] and value["installed"] + value["already_present"] == ["tabulate>=0.9"]
-        ),
+        lambda value, _: not value["failed"] and value["installed"] + value["already_present"] == ["tabulate>=0.9"],
     ),
     Step(
         "The package imports in the running kernel",

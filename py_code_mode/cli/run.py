@@ -171,7 +171,5 @@ def _same(value: Any, copy: Any) -> bool:
         return all(_same(one, other) for one, other in zip(value, copy, strict=True))
     if isinstance(value, dict):
         # Keys that are no strings would become strings, and two of them perhaps one.
-        return all(isinstance(key, str) for key in value) and all(
-            _same(value[key], copy[key]) for key in value
-        )
+        return all(isinstance(key, str) for key in value) and all(_same(value[key], copy[key]) for key in value)
     return bool(value == copy)

@@ -18,9 +18,7 @@ cancelled."""
 
 
 @asynccontextmanager
-async def held(
-    path: Path, *, timeout: float, waiting: Callable[[], None] | None = None
-) -> AsyncIterator[None]:
+async def held(path: Path, *, timeout: float, waiting: Callable[[], None] | None = None) -> AsyncIterator[None]:
     """Hold the lock of the file ``path`` against every other process and task.
 
     ``waiting`` is called once if another one holds it. Raises TimeoutError after ``timeout`` seconds and

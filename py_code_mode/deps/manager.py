@@ -163,7 +163,5 @@ def _checked(text: str) -> str:
         Requirement(text)
     except InvalidRequirement as error:
         reason = str(error).splitlines()[0]
-        raise RequirementError(
-            f"{text!r} in extra_deps is not a requirement: {reason}", requirement=text
-        ) from None
+        raise RequirementError(f"{text!r} in extra_deps is not a requirement: {reason}", requirement=text) from None
     return text

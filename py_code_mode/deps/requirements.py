@@ -147,9 +147,7 @@ class RequirementsText:
             return self._appended(requirement)
         first = found[0]
         raw = f"{requirement}{first.comment}{_ending(first.raw)}"
-        parts = [
-            raw if line is first else line.raw for line in self._lines if line is first or line.name != name
-        ]
+        parts = [raw if line is first else line.raw for line in self._lines if line is first or line.name != name]
         return RequirementsText(self._bom + "".join(parts))
 
     def without(self, name: str) -> RequirementsText:

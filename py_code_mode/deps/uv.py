@@ -105,9 +105,7 @@ class UvInstaller:
 
     async def _uninstall(self, names: list[str], report: UninstallReport) -> None:
         there = await in_thread(installed_versions, self._site_packages)
-        needed = await in_thread(
-            requirement_closure, self._site_packages, [_KERNEL_ROOT] if self._kept else []
-        )
+        needed = await in_thread(requirement_closure, self._site_packages, [_KERNEL_ROOT] if self._kept else [])
         removable: list[str] = []
         for name in names:
             canonical = str(canonicalize_name(name))
@@ -119,9 +117,7 @@ class UvInstaller:
                 removable.append(name)
         if not removable:
             return
-        done = await run_uv(
-            ["pip", "uninstall", *self._where], [str(canonicalize_name(n)) for n in removable]
-        )
+        done = await run_uv(["pip", "uninstall", *self._where], [str(canonicalize_name(n)) for n in removable])
         if done.ok:
             report.removed.extend(removable)
         else:

@@ -53,9 +53,7 @@ _NOT_INHERITED = frozenset(
     }
 )
 
-_NETWORK_TROUBLE = re.compile(
-    r"error sending request|Failed to fetch|Request failed after|dns error", re.IGNORECASE
-)
+_NETWORK_TROUBLE = re.compile(r"error sending request|Failed to fetch|Request failed after|dns error", re.IGNORECASE)
 _DECORATION = re.compile(r"^(?:[\s│×╰├─▶]*)(?:(?:error|cause):\s*)?")
 
 
@@ -129,9 +127,7 @@ async def run_uv(
         raise VenvError(f"uv cannot be run: {error}; try `pip install --force-reinstall uv`") from error
 
 
-async def run_process(
-    argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, timeout: float
-) -> Completed:
+async def run_process(argv: Sequence[str | Path], *, env: Mapping[str, str] | None = None, timeout: float) -> Completed:
     """Run ``argv`` in a session of its own, without input, in a neutral directory.
 
     Raises OSError when it cannot be started and TimeoutError after ``timeout`` seconds. However this ends, a
@@ -152,9 +148,7 @@ async def run_process(
     except BaseException:
         await _end(process)
         raise
-    return Completed(
-        process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace")
-    )
+    return Completed(process.returncode or 0, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

@@ -65,7 +65,8 @@ class Host:
 
     ``identity`` keys the workspace, ``owner`` marks all processes of this session, ``cwd`` is where the code
     starts, ``hidden`` tells the environment variables that tool definitions read, ``handlers`` makes the table
-    of methods that code may ask for, given what installs packages for it, ``progress`` takes a line when something slow happens.
+    of methods that code may ask for, given what installs packages for it, ``progress`` takes a line when something
+    slow happens.
     """
 
     engine: Engine
@@ -92,7 +93,7 @@ class Executor(Protocol):
         """Make ready to run code; called once, before anything else."""
 
     async def execute(self, code: str, timeout: float | None, listener: Listener | None) -> ExecutionResult:
-        """Run ``code``; calls queue in order. ``timeout`` in seconds, None = no limit. ``listener`` hears the events."""
+        """Run ``code``, after what is queued. ``timeout`` in seconds, None = no limit; ``listener`` hears events."""
 
     def interrupt(self) -> None:
         """End the run that is under way, if there is one."""

@@ -73,9 +73,7 @@ class SubprocessExecutor:
     async def start(self, host: Host) -> None:
         """Build or find the virtualenv, and start the first kernel."""
         self._host = host
-        spec = VenvSpec(
-            identity=host.identity, python_version=self.config.python_version, cache=self.config.cache_venv
-        )
+        spec = VenvSpec(identity=host.identity, python_version=self.config.python_version, cache=self.config.cache_venv)
         supervisor = asyncio.ensure_future(host.engine.processes())
         try:
             self._venv = await ensure_venv(spec, progress=host.progress)
@@ -151,9 +149,7 @@ class SubprocessExecutor:
         host, venv = self._host, self._venv
         if host is None or venv is None:
             raise SessionClosedError("the session is closed")
-        launch = Launch(
-            venv=venv, cwd=Path(host.cwd), owner=host.owner, env=self.config.env, hidden=host.hidden()
-        )
+        launch = Launch(venv=venv, cwd=Path(host.cwd), owner=host.owner, env=self.config.env, hidden=host.hidden())
         self._kernel = asyncio.get_running_loop().create_task(
             RunningKernel.start(host.engine, launch, self._handlers, timeout=self.config.start_timeout)
         )

@@ -18,7 +18,7 @@ def handlers(store: ArtifactStore) -> Handlers:
 
     async def save(
         name: str,
-        format: str,
+        format: str,  # noqa: A002 - the name on the wire
         data: Any,
         details: Any = None,
         description: str = "",

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import time
 from collections import deque
+from collections.abc import Callable
 from contextvars import Context, ContextVar
 from typing import Any, Literal
 
@@ -15,6 +16,9 @@ from .gate import Gate
 
 _MOST_PENDING = 1 << 20
 """Characters that may wait for the engine's thread; beyond that the thread that writes waits for it."""
+
+_GATHER = 0.01
+"""Text waits this long for more, seconds: a print is two writes or more."""
 
 _serials = itertools.count(1)
 
@@ -56,6 +60,7 @@ class Cell:
             else:
                 self._schedule()
         while self._pending_size > _MOST_PENDING and not self.over:
+            self._on_engine(self._drain)
             time.sleep(0.001)
 
     def write(self, name: Literal["stdout", "stderr"], text: str) -> None:
@@ -74,10 +79,13 @@ class Cell:
 
     def _schedule(self) -> None:
         self._scheduled = True
+        self._on_engine(lambda: self._loop.call_later(_GATHER, self._drain))
+
+    def _on_engine(self, step: Callable[[], object]) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._drain, context=Context())
+            self._loop.call_soon_threadsafe(step, context=Context())
         except RuntimeError:
-            pass  # the engine has ended, and nobody reads what an abandoned run writes
+            self.over = True  # the engine has ended, and nobody reads what an abandoned run writes
 
     def _drain(self) -> None:
         """Hand over what is pending; text that follows on text goes in one piece."""

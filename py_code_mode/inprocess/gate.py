@@ -95,9 +95,7 @@ class Gate:
             self._clear()  # first: what is left of a strike comes here or not at all, the next is in 0.25 s
             self._depth += 1
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         with self._lock:
             self._depth = max(self._depth - 1, 0)
             wanted = self._wanted and not self._depth

@@ -21,6 +21,7 @@ from .cell import Cell
 from .display import clear_output, display, show_value
 
 _FUTURES = sum({getattr(__future__, name).compiler_flag for name in __future__.all_feature_names})
+_PARSE_TRIES = 5
 _SPACES = itertools.count(1)
 
 _IPYTHON = re.compile(r"\s*(?:[\w.,\[\]'\" ]+=\s*)?[%!]{1,2}\w|\s*\?{1,2}[\w%*]|.*[\w*)\]]\?{1,2}\s*$")
@@ -72,8 +73,7 @@ class Interpreter:
         return _FILE.sub(r"<cell \1>", text)
 
     def close(self) -> None:
-        """Forget the variables, and the sources for tracebacks."""
-        self.namespace.clear()
+        """Forget the sources for tracebacks. The variables stay: functions that were returned need them."""
         for name in self._files:
             linecache.cache.pop(name, None)
 
@@ -84,18 +84,14 @@ class Interpreter:
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | self._futures
         try:
-            tree = compile(source, name, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
-            assert isinstance(tree, ast.Module)
-            tree = ast.fix_missing_locations(PlainAwait().visit(tree))
+            tree = ast.fix_missing_locations(PlainAwait().visit(_parse(source, name, flags)))
             expression = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
             body = last = None
             if tree.body:
                 body = compile(tree, name, "exec", flags, dont_inherit=True)
                 self._futures |= body.co_flags & _FUTURES
             if isinstance(expression, ast.Expr):
-                last = compile(
-                    ast.Expression(expression.value), name, "eval", flags | self._futures, dont_inherit=True
-                )
+                last = compile(ast.Expression(expression.value), name, "eval", flags | self._futures, dont_inherit=True)
         except SyntaxError as error:
             raise _explained(error, source) from None
         return body, last
@@ -103,6 +99,20 @@ class Interpreter:
     async def _evaluate(self, code: CodeType) -> Any:
         value = eval(code, self.namespace)
         return await value if code.co_flags & inspect.CO_COROUTINE else value
+
+
+def _parse(source: str, name: str, flags: int) -> ast.Module:
+    for remaining in reversed(range(_PARSE_TRIES)):
+        try:
+            tree = compile(source, name, "exec", flags | ast.PyCF_ONLY_AST, dont_inherit=True)
+        except SystemError:
+            # CPython gh-106905: a tree that another thread or a finalizer makes meanwhile upsets a counter.
+            if not remaining:
+                raise
+        else:
+            break
+    assert isinstance(tree, ast.Module)
+    return tree
 
 
 def _explained(error: SyntaxError, source: str) -> SyntaxError:
@@ -122,9 +132,7 @@ def _ends_quietly(source: str) -> bool:
     skipped = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.ENDMARKER}
     try:
         tokens = [
-            token
-            for token in tokenize.generate_tokens(io.StringIO(source).readline)
-            if token.type not in skipped
+            token for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type not in skipped
         ]
     except (tokenize.TokenError, SyntaxError):
         return False

@@ -132,9 +132,7 @@ class _Input(_Routed):
 
     def _real_or_refuse(self) -> Any:
         if self._cell() is not None:
-            raise StdinNotImplementedError(
-                "input() has nobody to ask in a session: put the value into the code"
-            )
+            raise StdinNotImplementedError("input() has nobody to ask in a session: put the value into the code")
         return self._real
 
 

@@ -41,6 +41,7 @@ class Worker:
         self.gate = Gate()
         self._interpreter = Interpreter(self.link)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_report)
         # Its own, so that it can be ended without waiting for what is stuck in it.
         self._pool = ThreadPoolExecutor(thread_name_prefix="py-code-mode code")
         self._loop.set_default_executor(self._pool)
@@ -60,7 +61,7 @@ class Worker:
         """End ``cell``: raise in its code, or cancel what it awaits, and cancel its requests."""
         cell.stopping = True
         if not self.gate.strike():
-            self._loop.call_soon_threadsafe(self._cancel_task)
+            self._on_thread(lambda: self._cancel_task(cell))
         # After the strike, so that the exception is there when they come back.
         self.link.cancel(cell)
         self.link.wake()
@@ -75,7 +76,7 @@ class Worker:
         await self.link.close()
         self._stopping = True
         self.gate.open()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._on_thread(self._loop.stop)
         deadline = self._engine_loop.time() + grace
         while not self.gone.done() and (left := deadline - self._engine_loop.time()) > 0:
             await asyncio.wait({self.gone}, timeout=min(left, 0.25))
@@ -91,8 +92,14 @@ class Worker:
         """Leave the thread to itself: it ends when its code comes back to Python."""
         self._stopping = True
         self.gate.abandon()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._on_thread(self._loop.stop)
         await self.link.close()
+
+    def _on_thread(self, step: Callable[[], None]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(step)
+        except RuntimeError:
+            pass  # the thread has ended its loop
 
     # -- on the thread ----------------------------------------------------------------------------------
 
@@ -134,11 +141,11 @@ class Worker:
         Routing.check(cell)
         sys.settrace(self._trace[0])  # a debugger of an earlier run would ask for commands
         sys.setprofile(self._trace[1])
+        if cell.stopping:
+            raise KeyboardInterrupt
         cell.began = True
         started = time.perf_counter()
         try:
-            if cell.stopping:
-                raise KeyboardInterrupt
             cell.value = await self._interpreter.run(cell)
         finally:
             cell.seconds = time.perf_counter() - started
@@ -166,9 +173,9 @@ class Worker:
         except RuntimeError:
             pass  # this thread was abandoned, and its engine has ended since
 
-    def _cancel_task(self) -> None:
+    def _cancel_task(self, cell: Cell) -> None:
         # A task that has not begun would end without its first line; it sees by itself that it is to stop.
-        if self._running is not None and self._running[0].began:
+        if self._running is not None and self._running[0] is cell and cell.began:
             self._running[1].cancel()
 
     def _end(self) -> None:
@@ -183,9 +190,15 @@ class Worker:
                 else:
                     self._loop.run_until_complete(self._loop.shutdown_asyncgens())
                     break
-            except (KeyboardInterrupt, SystemExit):
-                continue  # a task that would not end was interrupted
+            except (KeyboardInterrupt, SystemExit, RuntimeError):
+                continue  # a task that would not end was interrupted, or one stopped the loop
         self._shut_gate()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self._interpreter.close()
         self._loop.close()
+
+
+def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong in a background task, unless it was ended from outside."""
+    if not isinstance(context.get("exception"), KeyboardInterrupt | SystemExit):
+        loop.default_exception_handler(context)

@@ -167,5 +167,3 @@ def _connect(context: zmq.Context[Any], kind: int, info: dict[str, Any], channel
     separator = "-" if info["transport"] == "ipc" else ":"
     socket.connect(f"{info['transport']}://{info['ip']}{separator}{port}")
     return socket
-
-

@@ -128,7 +128,7 @@ class Engine:
         if self._processes is not None:
             try:
                 processes = await self._processes
-            except Exception:
+            except Exception:  # noqa: BLE001 - it never started, so there is nothing to end
                 return
             await processes.close()
 

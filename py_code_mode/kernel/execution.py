@@ -269,7 +269,10 @@ class Execution:
             fields["kernel_died"] = True
         elif died:
             how = self._kernel.describe_end()
-            told = f"the code ended its kernel: {how}", f"the kernel ended before the code began ({how}); it was not run"
+            told = (
+                f"the code ended its kernel: {how}",
+                f"the kernel ended before the code began ({how}); it was not run",
+            )
             name, text = "KernelDiedError", told[self._begun is None]
             fields["kernel_died"] = True
         elif not reply:

@@ -294,9 +294,7 @@ def _spawn_error(refused: _Refused, command: str, cwd: str | os.PathLike[str]) -
     if refused.stage == "cwd":
         return ProcessError(f"the working directory {os.fspath(cwd)!r} cannot be used: {refused.message}")
     if refused.stage == "interpreter":
-        return FileNotFoundError(
-            refused.code, "The interpreter that its first line names is missing", command
-        )
+        return FileNotFoundError(refused.code, "The interpreter that its first line names is missing", command)
     if refused.stage == "command" and refused.code in (errno.ENOENT, errno.EACCES, errno.EPERM):
         return OSError(refused.code, refused.message, command)  # FileNotFoundError or PermissionError
     return ProcessError(f"cannot run {command!r}: {refused.message}")

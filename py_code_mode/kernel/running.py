@@ -35,7 +35,7 @@ class RunningKernel:
 
     @classmethod
     async def start(cls, engine: Engine, launch: Launch, handlers: Handlers, *, timeout: float) -> RunningKernel:
-        """Launch a kernel and wait until it can run cells; KernelStartError when that takes over ``timeout`` seconds."""
+        """Launch a kernel and wait until it runs cells; KernelStartError when that takes over ``timeout`` seconds."""
         loop = asyncio.get_running_loop()
         hello: asyncio.Future[None] = loop.create_future()
 

@@ -137,12 +137,7 @@ def _find(root: Path, spec: VenvSpec, request: PythonRequest | None) -> Venv | N
     # would start a process.
     for directory in environments(root / identity_name(spec.identity)):
         marker = Marker.read(directory)
-        if (
-            marker
-            and request.accepts(marker.python_version)
-            and marker.is_current
-            and (venv := _open(directory))
-        ):
+        if marker and request.accepts(marker.python_version) and marker.is_current and (venv := _open(directory)):
             return venv
     return None
 
@@ -161,9 +156,7 @@ def _venv(directory: Path, marker: Marker, *, cached: bool) -> Venv:
     return Venv(directory, directory / "bin" / "python", marker.python_version, cached, marker.key)
 
 
-async def _make_cached(
-    root: Path, spec: VenvSpec, request: PythonRequest | None, tell: Progress, repair: bool
-) -> Venv:
+async def _make_cached(root: Path, spec: VenvSpec, request: PythonRequest | None, tell: Progress, repair: bool) -> Venv:
     folder = root / identity_name(spec.identity)
     lock = lock_path(root, folder.name)
     await in_thread(lock.parent.mkdir, parents=True, exist_ok=True)
@@ -186,9 +179,7 @@ async def _make_cached(
         return venv
 
 
-async def _made_meanwhile(
-    root: Path, spec: VenvSpec, request: PythonRequest | None, repair: bool
-) -> Venv | None:
+async def _made_meanwhile(root: Path, spec: VenvSpec, request: PythonRequest | None, repair: bool) -> Venv | None:
     venv = _find(root, spec, request)
     if venv is None or not repair:
         return venv
@@ -253,9 +244,7 @@ async def _make_temporary(spec: VenvSpec, request: PythonRequest | None, tell: P
     interpreter = await find_interpreter(request)
     home = await in_thread(_temporary_home)
     try:
-        marker = await build(
-            home / "venv", interpreter=interpreter, identity=spec.identity, packages=[], progress=tell
-        )
+        marker = await build(home / "venv", interpreter=interpreter, identity=spec.identity, packages=[], progress=tell)
     except BaseException:
         await in_thread(shutil.rmtree, home, ignore_errors=True)
         os.close(_owned.pop(home))

@@ -265,9 +265,7 @@ class FileArtifactStore:
             details=record.details,
         )
 
-    def _foreign(
-        self, name: str, stat: os.stat_result, head: bytes, records: builtins.list[Record]
-    ) -> Artifact:
+    def _foreign(self, name: str, stat: os.stat_result, head: bytes, records: builtins.list[Record]) -> Artifact:
         changed = utc_from_ns(stat.st_mtime_ns)
         guess, details = formats.guess(name, head), dict[str, Any]()
         if guess == "text" and records and records[-1].format == "json" and head.lstrip()[:1] in (b"{", b"["):

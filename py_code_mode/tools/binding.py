@@ -18,9 +18,7 @@ class Binding:
     def __init__(self, definition: CliDefinition, recipe: Recipe | None) -> None:
         self._tool = definition.name
         self._label = f"tools.{definition.name}" + (f".{recipe.name}" if recipe else "")
-        self._all = {
-            argument.python_name: argument for argument in (*definition.positional, *definition.options)
-        }
+        self._all = {argument.python_name: argument for argument in (*definition.positional, *definition.options)}
         self._optional_places = [place.python_name for place in definition.positional if not place.required]
         if recipe is None:
             self._names = list(self._all)
@@ -50,9 +48,7 @@ class Binding:
             except BadValueError as error:
                 raise self.error(f"{name!r} {error}") from None
         values = {**self._defaults, **given}
-        missing = [
-            name for name, argument in self._all.items() if argument.required and values.get(name, []) == []
-        ]
+        missing = [name for name, argument in self._all.items() if argument.required and values.get(name, []) == []]
         if missing:
             raise self.error(f"missing {', '.join(map(repr, missing))}; it takes: {self._takes()}")
         # An optional positional that is left out would let the next one slip into its place.
@@ -61,9 +57,7 @@ class Binding:
             if name not in values:
                 absent = absent or name
             elif absent is not None:
-                raise self.error(
-                    f"{name!r} needs {absent!r} as well, which comes before it on the command line"
-                )
+                raise self.error(f"{name!r} needs {absent!r} as well, which comes before it on the command line")
         return values
 
     def _bind(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,9 +84,7 @@ class CliTool:
             ) from None
         except OutputLimit:
             raise ToolOutputError(
-                self._text(
-                    f"{argv[0]!r} was ended: it wrote more than max_output, {definition.max_output} bytes"
-                ),
+                self._text(f"{argv[0]!r} was ended: it wrote more than max_output, {definition.max_output} bytes"),
                 tool=definition.name,
                 limit=definition.max_output,
             ) from None
@@ -118,9 +116,7 @@ class CliTool:
         ]
         dashed = next((word for word in places if word.startswith("-")), None)
         if dashed is not None and not definition.end_of_options:
-            raise call.error(
-                f"{dashed!r} begins with '-', and {definition.command[0]!r} would read it as an option"
-            )
+            raise call.error(f"{dashed!r} begins with '-', and {definition.command[0]!r} would read it as an option")
         end = ["--"] if dashed is not None else []
         return [self._program(), *definition.command[1:], *options, *end, *places]
 
@@ -137,8 +133,7 @@ class CliTool:
                     problem = f"the environment variable {name} is not set on the host; env.{key} needs it"
                     raise ToolError(self._text(problem), tool=self.definition.name)
         return {
-            key: VARIABLE.sub(lambda found: os.environ[found[1]], text)
-            for key, text in self.definition.env.items()
+            key: VARIABLE.sub(lambda found: os.environ[found[1]], text) for key, text in self.definition.env.items()
         }
 
     def _text(self, problem: str) -> str:
@@ -164,11 +159,7 @@ class CliTool:
 
     def _not_started(self, error: OSError, program: str, env: Mapping[str, str]) -> ToolError:
         if error.strerror == os.strerror(errno.ENOENT):
-            where = (
-                "there is no such file"
-                if "/" in program
-                else f"looked in PATH: {env.get('PATH', os.defpath)}"
-            )
+            where = "there is no such file" if "/" in program else f"looked in PATH: {env.get('PATH', os.defpath)}"
             problem = f"the command {program!r} is not found; {where}"
         else:
             problem = f"the command {program!r} cannot be started: {error.strerror or error}"

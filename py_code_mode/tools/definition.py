@@ -153,9 +153,7 @@ def _env(entry: Entry | None) -> dict[str, str]:
         if not name or "=" in name or "\0" in name:
             raise value.error(f"{name!r} cannot be the name of an environment variable")
         if "${" in VARIABLE.sub("", text):
-            raise value.error(
-                "only ${NAME} is read from the environment; what follows '${' here is not a name and '}'"
-            )
+            raise value.error("only ${NAME} is read from the environment; what follows '${' here is not a name and '}'")
         env[name] = text
     return env
 

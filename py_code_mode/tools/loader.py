@@ -23,9 +23,7 @@ _SUFFIXES = (".yaml", ".yml")
 _SETTLED_NS = 100_000_000
 
 # Variables that every program needs and that hold no secret: naming one keeps it in a kernel's environment.
-_COMMON = frozenset(
-    ["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "TMPDIR", "TZ", "USER"]
-)
+_COMMON = frozenset(["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "TMPDIR", "TZ", "USER"])
 
 _Stamp = tuple[int, int, int, int]
 
@@ -138,9 +136,7 @@ class DirectoryToolProvider:
             content = path.read_bytes()
         except OSError as error:
             problem = f"{path}: cannot be read: {error.strerror or error}"
-            return _File(
-                None, frozenset(), error=ToolDefinitionError(problem, path=str(path), tool=path.stem)
-            )
+            return _File(None, frozenset(), error=ToolDefinitionError(problem, path=str(path), tool=path.stem))
         name = path.stem
         try:
             file = Entry.parse(path, content)

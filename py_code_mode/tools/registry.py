@@ -38,9 +38,7 @@ class ToolRegistry:
         """The tool ``name``. Raises ToolNotFoundError, which names the nearest ones."""
         return (await self._tool(name)).info
 
-    async def call(
-        self, name: str, recipe: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Any:
+    async def call(self, name: str, recipe: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """The result of calling the recipe of a tool, or with None the tool itself.
 
         Raises:

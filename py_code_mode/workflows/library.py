@@ -151,9 +151,7 @@ def _parse_or_broken(name: str, data: bytes, known: Workflow | None) -> Workflow
         source = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return Workflow(
-            name, path=workflow_path(name), broken=f"{workflow_path(name)}:{line}: it is not UTF-8"
-        )
+        return Workflow(name, path=workflow_path(name), broken=f"{workflow_path(name)}:{line}: it is not UTF-8")
     if known is not None and known.source == source and source:
         return known
     try:

@@ -95,9 +95,7 @@ class Workflow:
         parts: list[str] = []
         kinds = [parameter.kind for parameter in self.parameters]
         for index, parameter in enumerate(self.parameters):
-            if parameter.kind == "keyword_only" and not {"keyword_only", "var_positional"} & set(
-                kinds[:index]
-            ):
+            if parameter.kind == "keyword_only" and not {"keyword_only", "var_positional"} & set(kinds[:index]):
                 parts.append("*")
             parts.append(str(parameter))
             if parameter.kind == "positional_only" and kinds[index + 1 : index + 2] != ["positional_only"]:
@@ -291,9 +289,7 @@ _GOOGLE = re.compile(r"^[ \t]+\*{0,2}(\w+)[ \t]*(?:\([^)\n]*\))?:[ \t]+(.+)$", r
 
 def _parameter_docs(docstring: str) -> dict[str, str]:
     docs = {match[1]: match[2].strip() for match in _SPHINX.finditer(docstring)}
-    section = re.search(
-        r"^(?:Args|Arguments|Parameters):[ \t]*\n((?:[ \t]+.*\n?|[ \t]*\n)+)", docstring, re.MULTILINE
-    )
+    section = re.search(r"^(?:Args|Arguments|Parameters):[ \t]*\n((?:[ \t]+.*\n?|[ \t]*\n)+)", docstring, re.MULTILINE)
     if section:
         docs |= {match[1]: match[2].strip() for match in _GOOGLE.finditer(section[1])}
     return docs
@@ -306,11 +302,7 @@ def _module_doc(tree: ast.Module) -> str | None:
 
 
 def _module_doc_node(first: ast.stmt | None) -> ast.Constant | None:
-    if (
-        isinstance(first, ast.Expr)
-        and isinstance(first.value, ast.Constant)
-        and isinstance(first.value.value, str)
-    ):
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
         return first.value
     return None
 
