@@ -11,7 +11,6 @@ from py_code_mode.errors import SessionClosedError, VenvError
 from py_code_mode.host.server import Handlers
 from py_code_mode.inprocess.installer import BesideInstaller, SearchPath, packages_directory
 from py_code_mode.inprocess.run import Run
-from py_code_mode.inprocess.streams import Routing
 from py_code_mode.inprocess.worker import Worker
 from py_code_mode.results import ExecutionResult, OutputCollector
 
@@ -83,11 +82,10 @@ class InProcessExecutor:
         """Make the thread."""
         packages = packages_directory(host.identity)
         self._handlers = host.handlers(BesideInstaller(packages))
-        self._host = host
-        self._packages = packages
-        SearchPath.add(packages)
-        Routing.acquire()
         self._worker = Worker(self._handlers)
+        SearchPath.add(packages)
+        self._packages = packages
+        self._host = host
 
     async def execute(self, code: str, timeout: float | None, listener: Listener | None) -> ExecutionResult:
         """Run ``code`` on the thread, or on a new one where the last is stuck."""
@@ -136,7 +134,6 @@ class InProcessExecutor:
         self.interrupt()
         async with self._turn:
             await self._end_worker()
-        Routing.release()
         if self._packages is not None:
             SearchPath.remove(self._packages)
 

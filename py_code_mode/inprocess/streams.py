@@ -148,7 +148,7 @@ class Routing:
 
     @classmethod
     def acquire(cls) -> None:
-        """A session opens."""
+        """A thread for code begins."""
         with cls._guard:
             cls._users += 1
             if cls._users == 1:
@@ -157,7 +157,7 @@ class Routing:
 
     @classmethod
     def release(cls) -> None:
-        """A session has closed."""
+        """A thread for code has ended."""
         with cls._guard:
             cls._users -= 1
             if cls._users == 0:

@@ -50,7 +50,14 @@ class Worker:
         self._trace: tuple[Any, Any] = (None, None)
         self._stopping = False
         self._thread = threading.Thread(target=self._main, name="py-code-mode in-process", daemon=True)
-        self._thread.start()
+        # Until the thread ends: what one that was abandoned prints must not reach the process's own stdout.
+        Routing.acquire()
+        try:
+            self._thread.start()
+        except BaseException:
+            Routing.release()
+            self._loop.close()
+            raise
 
     def submit(self, cell: Cell, done: Callable[[], None]) -> None:
         """Run ``cell``; ``done`` is called on the engine's loop when it is over."""
@@ -114,8 +121,11 @@ class Worker:
                 except (KeyboardInterrupt, SystemExit):
                     pass  # out of a background task; the loop goes on
         finally:
-            self._end()
-            self._tell(self._is_gone)
+            try:
+                self._end()
+            finally:
+                Routing.release()
+                self._tell(self._is_gone)
 
     def _is_gone(self) -> None:
         if not self.gone.done():

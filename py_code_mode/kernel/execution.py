@@ -53,19 +53,18 @@ class Execution:
         self._after_restart = after_restart
         self._value_buffers: Sequence[Any] = ()
         self._reply: dict[str, Any] | None = None
-        self._count: int | None = None
         self._begun: float | None = None
         self._idle: float | None = None
         self._stopping: float | None = None
         self._next_interrupt = 0.0
         self._stack = ""
         self._suspicious = 0
+        self._answered = False
         self._wake: asyncio.Future[None] | None = None
         self.timed_out = False
         self.interrupted = False
         self.lost = False
-        self._sent = self._loop.time()
-        self._next_probe = self._sent + _PROBE_EVERY
+        self._next_probe = self._loop.time() + _PROBE_EVERY
         asked = {"limit": max_value_bytes, "output_limit": max_output_bytes, "accepts": sorted(codec.accepted())}
         self.msg_id = kernel.client.execute(code, self, {"py_code_mode": asked})
         kernel.on_end(self._rouse)
@@ -78,8 +77,9 @@ class Execution:
             text = str(content.get("text", ""))
             self._collector.add(StreamEvent("stderr" if content.get("name") == "stderr" else "stdout", text))
         elif kind in ("display_data", "execute_result", "update_display_data"):
-            display_id = (content.get("transient") or {}).get("display_id")
-            self._collector.add(DisplayEvent(kind, content.get("data", {}), content.get("metadata", {}), display_id))
+            display_id = _dict(content.get("transient")).get("display_id")
+            data, metadata = _dict(content.get("data")), _dict(content.get("metadata"))
+            self._collector.add(DisplayEvent(kind, data, metadata, None if display_id is None else str(display_id)))
         elif kind == "clear_output":
             self._collector.add(ClearEvent(bool(content.get("wait"))))
         elif kind == "py_code_mode_value":
@@ -184,8 +184,6 @@ class Execution:
         self._answered = False
         self._kernel.client.probe(self._on_probe_reply)
 
-    _answered = False
-
     def _on_probe_reply(self, content: dict[str, Any]) -> None:
         self._answered = True
         running = content.get("running")
@@ -283,3 +281,8 @@ class Execution:
         stack = self._stack or (self._kernel.last_stack() if died else "")
         fields["traceback"] = f"{name}: {text}" + (f"\nIt stood at (most recent call last):\n{stack}" if stack else "")
         return fields
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    """``value`` where it is a dict; what a kernel sends need not be what it should be."""
+    return value if isinstance(value, dict) else {}

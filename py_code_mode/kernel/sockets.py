@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import zmq
+
+log = logging.getLogger(__name__)
 
 _BATCH = 200
 """Messages read before other work of the loop has its turn."""
@@ -55,7 +58,10 @@ class SocketReader:
             frames = self._socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return False
-        self._on_message(frames)
+        try:
+            self._on_message(frames)
+        except Exception:  # what a kernel sends must not end the reading of what comes next
+            log.exception("a message could not be taken")
         return True
 
     def close(self) -> None:
