@@ -94,6 +94,7 @@ class InProcessExecutor:
                 raise SessionClosedError("the session is closed")
             worker = self._worker
             if worker is None or worker.gone.done():
+                self._fresh = True
                 worker = self._worker = Worker(self._handlers)
             fresh, self._fresh = self._fresh, False
             self._run = Run(
@@ -108,7 +109,6 @@ class InProcessExecutor:
                 return await self._run.run()
             finally:
                 if self._run.lost:
-                    self._fresh = True
                     self._worker = None
                     await worker.abandon()
                 self._run = None
