@@ -133,13 +133,13 @@ async def test_a_traceback_shows_the_lines_of_the_users_code_only(session: Sessi
     result = await session.run("fail()")
     assert result.error == "ZeroDivisionError: division by zero"
     assert result.traceback is not None
-    assert result.traceback.splitlines() == [
+    lines = result.traceback.splitlines()
+    assert [line for line in lines if set(line) - set(" ~^")] == [
         "Traceback (most recent call last):",
         '  File "<cell 2>", line 1, in <module>',
         "    fail()",
         '  File "<cell 1>", line 2, in fail',
         "    return 1 / 0",
-        "            ~~^~~",
         "ZeroDivisionError: division by zero",
     ]
 

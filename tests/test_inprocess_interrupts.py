@@ -62,6 +62,7 @@ SWALLOWS = """\
 print('begun')
 while not leave.is_set():
     try:
+        inside = True
         while not leave.is_set(): pass
     except BaseException:
         pass
