@@ -55,7 +55,7 @@ async def deadline(bench: Bench) -> list[Row]:
     rows = []
     async with bench.session(interrupt_grace=_GRACE) as session, bench.stock() as kernel:
         for what, code in _STUCK.items():
-            rounds = bench.count(2, 1) if "swallows" in what else bench.count(5, 2)
+            rounds = bench.count(2 if "swallows" in what else 5, 1)
             mine, theirs = await alternate(rounds, partial(_ours, session, code), partial(_stock, kernel, code))
             rows.append(median_row(f"deadline to usable: {what}", mine, theirs, note=_BY_HAND))
     return rows

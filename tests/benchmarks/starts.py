@@ -31,7 +31,7 @@ async def imports(bench: Bench) -> list[Row]:
 
     sides = [timer(code) for code in ("pass", "import jupyter_client", *_IMPORTS.values())]
     await alternate(1, *sides)  # compiles what is not compiled
-    bare, stock, *ours = await alternate(bench.count(15, 7), *sides)
+    bare, stock, *ours = await alternate(bench.count(15, 5), *sides)
     floor = median_row("", bare, []).ours
     beyond = [[sample - floor for sample in samples] for samples in (stock, *ours)]
     return [
@@ -89,7 +89,7 @@ async def following(bench: Bench) -> list[Row]:
         return started - begun, closed - started
 
     await alternate(1, ours, stock)
-    mine, theirs = await alternate(bench.count(9, 3), ours, stock)
+    mine, theirs = await alternate(bench.count(9, 2), ours, stock)
     return [
         median_row(what, [taken[index] for taken in mine], [taken[index] for taken in theirs])
         for index, what in enumerate(("next session: start, `1+1`", "`close()`"))
