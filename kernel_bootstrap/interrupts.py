@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from types import CodeType, FrameType
 from typing import Any
 
-from .loops import AWAIT_NAME
+from .loops import AWAIT_NAME, end_loop, make_loop
 
 _INTERRUPTED = compile("raise KeyboardInterrupt", "<interrupt>", "exec")
 
@@ -89,6 +89,7 @@ class Interrupts:
 
         ``parks`` tells that the code may wait in the event loop with nothing of it on the stack.
         """
+        outer = self._open, self._task  # a cell can run another: get_ipython().run_cell(...)
         self._task = asyncio.current_task() if parks else None
         self._open = True
         try:
@@ -98,8 +99,7 @@ class Interrupts:
             else:
                 yield code
         finally:
-            self._open = False
-            self._task = None
+            self._open, self._task = outer
 
     def on_sigint(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT; runs on the main thread between two byte codes."""
@@ -109,6 +109,8 @@ class Interrupts:
         if not self._open:
             self._pending = True
             return
+        if _makes_or_ends_a_loop(frame):
+            return  # a moment only; the host asks again
         if self._task is None or self._runs_user_code(frame):
             raise KeyboardInterrupt
         # Parked in the event loop: raising there would end the kernel's loop, and SIGINT alone does not wake it.
@@ -131,7 +133,22 @@ class Interrupts:
         """Whether a frame is of the user's code; after two interrupts without effect, of anything but the kernel's."""
         if frame.f_globals is self._namespace or AWAIT_NAME in frame.f_globals:
             return True
+        if frame.f_globals.get("__name__") == "kernel_bootstrap.link":
+            return True  # a request that waits for its answer blocks the loop: no cancellation would come through
         return self.hits > 2 and not _is_machinery(frame)
+
+
+_UNDIVIDED = (make_loop.__code__, end_loop.__code__)
+
+
+def _makes_or_ends_a_loop(frame: FrameType | None) -> bool:
+    for _ in range(8):
+        if frame is None:
+            return False
+        if frame.f_code in _UNDIVIDED:
+            return True
+        frame = frame.f_back
+    return False
 
 
 _MACHINERY = (

@@ -60,6 +60,7 @@ class CodeModeKernel(IPythonKernel):
         for stream in self._repair.streams:
             stream.in_user_code = self.interrupts.is_open
         self._request: dict[str, Any] = {}
+        self._stack = ""
         self.stopping = False
         self.interrupts.install()
         self.link.request("hello", protocol=PROTOCOL_VERSION, python=sys.version.split()[0], pid=os.getpid())
@@ -83,7 +84,8 @@ class CodeModeKernel(IPythonKernel):
         limit = (self._asked or {}).get("output_limit")
         for output in self._repair.streams:
             output.begin_cell(parent["header"], limit)
-        self.shell.display_pub.room, self.shell.display_pub.truncated = limit, False
+        shown = self.shell.display_pub
+        shown.limit, shown.room, shown.truncated = limit, limit, False
         self.interrupts.begin(parent["header"]["msg_id"])
         # The client's clock starts with the busy, so that has to leave before code that may hold the GIL for ever.
         sys.stdout.wait_until_sent()
@@ -93,9 +95,13 @@ class CodeModeKernel(IPythonKernel):
             self.interrupts.end()
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        self._stack = ""
         self.shell.plain_errors = self._asked is not None
         self.shell.plain_traceback = ""
         self.shell.error = None
+        # ipykernel forgets an error in a repr only where the next cell has no await, and would fail that cell for it.
+        self.shell._last_traceback = None
+        self.shell._last_traceback_during_displayhook = False
         started = time.perf_counter()
         try:
             reply: dict[str, Any] = await super().do_execute(code, silent, *args, **kwargs)
@@ -121,7 +127,8 @@ class CodeModeKernel(IPythonKernel):
 
     def _extra(self, reply: dict[str, Any], asked: dict[str, Any], elapsed: float) -> dict[str, Any]:
         """What a Session wants to know beyond the protocol's reply."""
-        extra: dict[str, Any] = {"seconds": elapsed}
+        # The stack again: the reply of the interrupt comes on another channel, and may come later than this one.
+        extra: dict[str, Any] = {"seconds": elapsed, "stack": self._stack}
         if reply["status"] == "ok":
             try:
                 with self.interrupts.window() as interrupted:
@@ -187,7 +194,7 @@ class CodeModeKernel(IPythonKernel):
         cell = parent["content"].get("msg_id")
         content: dict[str, Any] = {"status": "ok"}
         if cell is not None and cell == self.interrupts.cell:
-            content["stack"] = tracebacks.stack(self.interrupts.frame(), self.interrupts.task)
+            content["stack"] = self._stack = tracebacks.stack(self.interrupts.frame(), self.interrupts.task)
         self.interrupts.request(cell)
         self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
 

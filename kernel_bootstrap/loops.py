@@ -27,26 +27,53 @@ def run_sync(coroutine: Coroutine[Any, Any, T], release: Callable[[asyncio.Abstr
     ``release`` is called with the fresh loop before it closes.
     """
     outer = asyncio._get_running_loop()
-    asyncio._set_running_loop(None)
-    loop = asyncio.new_event_loop()
+    loop = make_loop()
     try:
         return loop.run_until_complete(coroutine)
     finally:
         try:
             _finish(loop)
         finally:
-            release(loop)
-            loop.close()
-            asyncio._set_running_loop(outer)
+            end_loop(loop, outer, release)
+            coroutine.close()  # where an interrupt came before its first step
+
+
+def make_loop() -> asyncio.AbstractEventLoop:
+    """A loop to run on this thread. ``Interrupts`` lets no interrupt into this function: half a loop is none."""
+    loop = asyncio.new_event_loop()
+    asyncio._set_running_loop(None)
+    return loop
+
+
+def end_loop(
+    loop: asyncio.AbstractEventLoop,
+    outer: asyncio.AbstractEventLoop | None,
+    release: Callable[[asyncio.AbstractEventLoop], None],
+) -> None:
+    """Close ``loop`` and put ``outer`` back; no interrupt comes in here either."""
+    try:
+        release(loop)
+        loop.close()
+    finally:
+        asyncio._set_running_loop(outer)
 
 
 def _finish(loop: asyncio.AbstractEventLoop) -> None:
     left = asyncio.all_tasks(loop)
     for task in left:
         task.cancel()
-    if left:
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-    loop.run_until_complete(loop.shutdown_asyncgens())
+    try:
+        if left:
+            loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+        closing = loop.shutdown_asyncgens()
+        try:
+            loop.run_until_complete(closing)
+        finally:
+            closing.close()
+    finally:
+        for task in left:
+            if task.done() and not task.cancelled():
+                task.exception()  # seen: else it is reported when it is collected, in some later cell
 
 
 class _Passed:

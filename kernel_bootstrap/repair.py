@@ -59,6 +59,8 @@ class Repair:
         if asyncio.get_event_loop_policy() is not self._policy:
             asyncio.set_event_loop_policy(self._policy)
         self._policy.set_event_loop(self._loop)
+        if asyncio._get_running_loop() is not self._loop:
+            asyncio._set_running_loop(self._loop)  # an interrupt in the middle of run_sync
         return self._restore_shell() or changed
 
     def _restore_shell(self) -> bool:

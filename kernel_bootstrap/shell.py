@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import bdb
+import json
 import os
 import sys
 from types import CodeType, TracebackType
@@ -42,16 +43,23 @@ class CellDisplayHook(ZMQShellDisplayHook):
 class CellDisplayPublisher(ZMQDisplayPublisher):
     """Publishes what a cell displays, until ``room`` (bytes, None = no limit) is used up."""
 
+    limit: int | None = None
     room: int | None = None
     truncated = False
 
     def publish(self, data: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         if self.room is not None:
-            self.room -= sum(len(item) if isinstance(item, str | bytes) else 200 for item in data.values())
-            if self.room < 0:
+            size = sum(map(_size, data.values()))
+            if size > self.room:
                 self.truncated = True
                 return
+            if not kwargs.get("update"):  # an update takes the place of what was shown
+                self.room -= size
         super().publish(data, *args, **kwargs)
+
+    def clear_output(self, wait: bool = False) -> None:
+        self.room = self.limit
+        super().clear_output(wait)
 
 
 class CellShell(ZMQInteractiveShell):
@@ -149,6 +157,15 @@ class CellShell(ZMQInteractiveShell):
                 tb = None  # the frames are the compiler's, not the user's
             self.error = error
             self.plain_traceback = tracebacks.plain(error, tb)
+
+
+def _size(item: Any) -> int:
+    if isinstance(item, str | bytes):
+        return len(item)
+    try:
+        return len(json.dumps(item, default=str))
+    except (TypeError, ValueError, RecursionError):
+        return 200  # it will not be sent either
 
 
 def _show_long(value: Any, printer: Any, cycle: bool) -> None:

@@ -40,7 +40,7 @@ class _Pipe:
         self.parent = parent
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler of the code may print in the middle
         self.fd, write_fd = os.pipe()
         os.set_blocking(self.fd, False)
         os.dup2(write_fd, stream.target_fd)
@@ -128,10 +128,16 @@ class CellStream(OutStream):
             while len(self._limits) > _LIMITED_CELLS:
                 del self._limits[next(iter(self._limits))]
         self._pipe.drain()
+        self._pipe_for(parent)
+
+    def _pipe_for(self, parent: dict[str, Any]) -> None:
         if _has_children() or not self._owns_fd():
-            self._renew_pipe(parent)
-        else:
-            self._pipe.parent = parent
+            try:
+                self._renew_pipe(parent)
+                return
+            except OSError:
+                pass  # no descriptors left: a cell has to run all the same, to free some
+        self._pipe.parent = parent
 
     def end_cell(self, parent: dict[str, Any]) -> bool:
         """The cell is over: send the end of its text if that was held back. True when something was left out."""
@@ -304,10 +310,13 @@ def flush_before_exit(finish: Callable[[], None]) -> None:
     exit_now, abort, kill = os._exit, os.abort, os.kill
 
     def leaving() -> None:
-        if os.getpid() == own_pid:
-            finish()
-        elif isinstance(sys.stdout, CellStream):
-            sys.stdout.flush()
+        try:
+            if os.getpid() == own_pid:
+                finish()
+            elif isinstance(sys.stdout, CellStream):
+                sys.stdout.flush()
+        except BaseException:  # noqa: BLE001 - nothing may keep a process from ending itself
+            pass
 
     @wraps(exit_now)
     def _exit(status: int) -> None:

@@ -67,13 +67,14 @@ def unpack(frames: Sequence[Buffer]) -> Message:
         raise WireError(f"a frame is not JSON: {error}") from None
     if not isinstance(header, dict) or header.get("v") != PROTOCOL_VERSION:
         found = header.get("v") if isinstance(header, dict) else header
-        raise WireError(f"protocol version {PROTOCOL_VERSION} was expected, not {found!r}")
+        shown = found if isinstance(found, int | str | None) else type(found).__name__
+        raise WireError(f"protocol version {PROTOCOL_VERSION} was expected, not {shown!r:.80}")
     texts = {name: header.get(name, "") for name in ("kind", "id", "method", "cell", "key")}
     for name, text in texts.items():
         if not isinstance(text, str):
             raise WireError(f"header field {name!r} is not a string")
     if texts["kind"] not in KINDS:
-        raise WireError(f"unknown kind of message: {texts['kind']!r}")
+        raise WireError(f"unknown kind of message: {texts['kind']!r:.80}")
     return Message(body=body, buffers=tuple(frames[2:]), **texts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from html import escape
@@ -126,6 +127,10 @@ def _as_html(data: Mapping[str, Any]) -> str:
     return ""
 
 
+def _size(data: Mapping[str, Any]) -> int:
+    return sum(size_of(item if isinstance(item, str) else json.dumps(item)) for item in data.values())
+
+
 _STREAMS: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
 
 _NOTE = 200
@@ -172,17 +177,26 @@ class OutputCollector:
             self._add_display(event)
 
     def _add_display(self, event: DisplayEvent) -> None:
-        self._display_bytes += sum(size_of(item) if isinstance(item, str) else 200 for item in event.data.values())
-        if self._limit is not None and self._display_bytes > self._limit:
+        size = _size(event.data)
+        replaced = [
+            index
+            for index, shown in enumerate(self._displays)
+            if event.kind == "update_display_data" and shown.display_id == event.display_id
+        ]
+        total = self._display_bytes + size * (len(replaced) or 1)
+        total -= sum(_size(self._displays[index].data) for index in replaced)
+        if self._limit is not None and total > self._limit:
             self._left_out = True
             return
         self._tell(event)
-        if event.kind == "update_display_data":
-            for index, shown in enumerate(self._displays):
-                if shown.display_id == event.display_id:
-                    self._displays[index] = DisplayEvent(shown.kind, event.data, event.metadata, event.display_id)
+        if event.kind != "update_display_data":
+            self._displays.append(event)
+        elif not replaced:
             return
-        self._displays.append(event)
+        for index in replaced:
+            kind = self._displays[index].kind
+            self._displays[index] = DisplayEvent(kind, event.data, event.metadata, event.display_id)
+        self._display_bytes = total
 
     def _tell(self, event: OutputEvent) -> None:
         if self._listener is not None:

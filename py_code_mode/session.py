@@ -60,6 +60,7 @@ class Session:
         self._state = _State.NEW
         self._engine: Engine | None = None
         self._workspace: Workspace | None = None
+        self._opening: asyncio.Task[Any] | None = None
         self._progress: Callable[[str], None] = lambda line: None
         self.id = secrets.token_hex(8)
 
@@ -138,19 +139,18 @@ class Session:
         for a session that is open; one that is closed cannot be opened again.
         """
         if self._state is _State.OPEN:
+            if self._workspace is None and self._engine is not None:
+                await self._engine.call(self._opened())
             return
         if self._state is _State.CLOSED:
             raise SessionClosedError("this session is closed; make a new one")
         from .kernel.engine import Engine
-        from .workspace import Workspace
 
         self._state = _State.OPEN
         self._progress = progress or self._progress
         engine = self._engine = Engine.lease()
         try:
-            self._workspace = await engine.call(
-                Workspace.open(engine, self._storage, self._executor, self.id, self._progress)
-            )
+            await engine.call(self._open_on(engine))
             if self._sync_on_start:
                 await self.sync_deps()
         except BaseException:
@@ -160,10 +160,38 @@ class Session:
     async def close(self) -> None:
         """End the session and everything that it started; a second call does nothing."""
         engine, self._engine = self._engine, None
-        workspace, self._workspace = self._workspace, None
         self._state = _State.CLOSED
         if engine is not None:
-            await asyncio.shield(_close(engine, workspace))
+            await asyncio.shield(self._close(engine))
+
+    async def _open_on(self, engine: Engine) -> None:
+        from .workspace import Workspace
+
+        self._opening = asyncio.current_task()
+        self._workspace = await Workspace.open(engine, self._storage, self._executor, self.id, self._progress)
+
+    async def _opened(self) -> None:
+        """Another task starts the session: wait for it."""
+        if self._opening is not None:
+            await asyncio.wait({self._opening})
+        if self._workspace is None:
+            raise SessionClosedError("the session did not start")
+
+    async def _close(self, engine: Engine) -> None:
+        try:
+            await engine.call(self._close_on())
+        except SessionClosedError:
+            pass  # of the process that forked this one: nothing here is ours to end
+        finally:
+            await engine.release()
+
+    async def _close_on(self) -> None:
+        if self._opening is not None and not self._opening.done():
+            self._opening.cancel()
+            await asyncio.wait({self._opening})
+        workspace, self._workspace = self._workspace, None
+        if workspace is not None:
+            await workspace.close()
 
     async def reset(self) -> None:
         """Clear all variables; the namespaces, workflows, artifacts and packages stay."""
@@ -346,14 +374,6 @@ def _default_executor() -> Executor:
     from .executors.kernel import SubprocessExecutor
 
     return SubprocessExecutor()
-
-
-async def _close(engine: Engine, workspace: Workspace | None) -> None:
-    try:
-        if workspace is not None:
-            await engine.call(workspace.close())
-    finally:
-        await engine.release()
 
 
 class _EventQueue:

@@ -126,7 +126,8 @@ class SubprocessExecutor:
             if kernel.ended:
                 self._lost_kernel = True
                 await kernel.close()
-                self._begin_start()  # so that the next run need not wait for it
+                if self._host is not None:
+                    self._begin_start()  # so that the next run need not wait for it
 
     async def _kernel_or_interrupt(self) -> RunningKernel | None:
         """The kernel, started if need be; None when the run was interrupted while it waited."""

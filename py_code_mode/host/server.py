@@ -67,7 +67,7 @@ class LinkServer:
         except WireError as error:
             log.warning("dropped a frame on the link: %s", error)
             return
-        if not hmac.compare_digest(message.key.encode(), self._key.encode()):
+        if not hmac.compare_digest(message.key.encode("utf-8", "surrogatepass"), self._key.encode()):
             log.warning("dropped a request without the kernel's key")
             return
         if message.kind == "cancel":
@@ -77,22 +77,26 @@ class LinkServer:
                     task.cancel()
         elif message.kind == "request":
             request = (identity, message.id)
+            if request in self._tasks:
+                log.warning("dropped a request with the id of one that is under way")
+                return
             self._cells[request] = message.cell
             task = asyncio.get_running_loop().create_task(self._serve(identity, message))
             self._tasks[request] = task
-            task.add_done_callback(lambda _: self._done(request))
+            task.add_done_callback(lambda task: self._done(request, task))
 
-    def _done(self, request: tuple[bytes, str]) -> None:
+    def _done(self, request: tuple[bytes, str], task: asyncio.Task[None]) -> None:
         self._tasks.pop(request, None)
         self._cells.pop(request, None)
+        if task.cancelled():
+            # Here and not in the task: one that is cancelled before its first step runs no line of its own.
+            identity, message_id = request
+            error = CodeModeError("the request was cancelled, since its cell was interrupted")
+            self._send(identity, Message("error", message_id, pack_error(error)))
 
     async def _serve(self, identity: bytes, message: Message) -> None:
         try:
             reply = await self._answer(message)
-        except asyncio.CancelledError:
-            error = CodeModeError("the request was cancelled, since its cell was interrupted")
-            self._send(identity, Message("error", message.id, pack_error(error)))
-            raise
         except Exception as error:
             if not isinstance(error, CodeModeError):
                 log.exception("the handler of %r failed", message.method)

@@ -25,6 +25,9 @@ from py_code_mode.errors import ProcessError
 _open_channels: weakref.WeakSet[Channel] = weakref.WeakSet()
 
 
+_INHERITED = ("PATH", "LD_LIBRARY_PATH", "LC_ALL", "LANG", "TMPDIR")
+
+
 class Channel:
     """A supervisor that was just started, and the host's end of its socket.
 
@@ -133,6 +136,9 @@ def _launch() -> tuple[socket.socket, subprocess.Popen[bytes]]:
             stderr=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             start_new_session=True,
+            # Not ours: /proc shows it to the code in a kernel, secrets of tools included. What it launches gets
+            # an environment with each request.
+            env={name: os.environ[name] for name in _INHERITED if name in os.environ},
         )
     except OSError as error:
         ours.close()

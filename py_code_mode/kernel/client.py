@@ -92,7 +92,8 @@ class KernelClient:
         self._ask("usage_request", {"py_code_mode": True}, on_reply)
 
     def shut_down(self) -> None:
-        """Ask the kernel to end itself."""
+        """Ask the kernel to end itself, and whatever it runs first."""
+        self._ask("interrupt_request", {}, lambda content: None)
         self._ask("shutdown_request", {"restart": False}, lambda content: None)
 
     def _ask(self, kind: str, content: dict[str, Any], on_reply: Callable[[dict[str, Any]], None]) -> None:

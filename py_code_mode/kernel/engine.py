@@ -14,6 +14,8 @@ from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from py_code_mode.errors import SessionClosedError
+
 from .processes import Processes
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._pid = os.getpid()
         self._leases = 0
         self._context: zmq.Context[Any] | None = None
         self._processes: asyncio.Task[Processes] | None = None
@@ -61,6 +64,8 @@ class Engine:
                 return
             if Engine._current is self:
                 Engine._current = None
+        if self._pid != os.getpid():
+            return  # in a forked child there is no such thread, and nothing that is the child's to end
         await self.call(self._close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         await asyncio.to_thread(self._thread.join)
@@ -89,6 +94,9 @@ class Engine:
         loop = asyncio.get_running_loop()
         if loop is self.loop:
             return await coroutine
+        if self._pid != os.getpid():
+            coroutine.close()
+            raise SessionClosedError("this session belongs to the process that forked this one: open another here")
         done: asyncio.Future[T] = loop.create_future()
         tasks: list[asyncio.Task[T]] = []
 
@@ -107,13 +115,18 @@ class Engine:
             if done.done():
                 return
             if task.cancelled():
-                done.cancel()
+                # Not by this caller, who would have left: the session was closed under the call.
+                done.set_exception(SessionClosedError("the session was closed"))
             elif error := task.exception():
                 done.set_exception(error)
             else:
                 done.set_result(task.result())
 
-        self.loop.call_soon_threadsafe(start)
+        try:
+            self.loop.call_soon_threadsafe(start)
+        except RuntimeError:
+            coroutine.close()
+            raise SessionClosedError("the session is closed") from None
         try:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
@@ -137,6 +150,12 @@ class Engine:
         try:
             self.loop.run_forever()
         finally:
+            # Whoever still waits for a call hears of its end.
+            left = asyncio.all_tasks(self.loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self.loop.run_until_complete(asyncio.wait(left, timeout=_CANCEL_WAIT))
             self.loop.run_until_complete(self.loop.shutdown_asyncgens())
             self._pool.shutdown(wait=True, cancel_futures=True)
             if self._context is not None:

@@ -212,7 +212,9 @@ class Execution:
         reply = self._reply or {}
         extra = self._extra(reply)
         fields["execution_time_ms"] = self._elapsed(extra)
-        fields["execution_count"] = reply.get("execution_count")
+        count = reply.get("execution_count")
+        fields["execution_count"] = count if isinstance(count, int) else None
+        self._stack = self._stack or str(extra.get("stack") or "")
         if isinstance(extra.get("value"), dict):
             await self._take_value(extra["value"], fields)
         fields["truncated"] |= bool(extra.get("output_truncated"))
@@ -234,8 +236,8 @@ class Execution:
 
     def _elapsed(self, extra: dict[str, Any]) -> float:
         seconds = extra.get("seconds")
-        if isinstance(seconds, int | float):
-            return float(seconds) * 1000
+        if isinstance(seconds, float) and math.isfinite(seconds):
+            return seconds * 1000
         return (self._loop.time() - self._begun) * 1000 if self._begun is not None else 0.0
 
     async def _take_value(self, sent: dict[str, Any], fields: dict[str, Any]) -> None:

@@ -168,6 +168,7 @@ class Processes:
                 raise _spawn_error(refused, argv[0], cwd) from None
             except TimeoutError:
                 self._discard(reply)
+                self._channel.close()  # kills it: the next that asks gets a new one
                 raise ProcessError("the supervisor of processes does not answer") from None
             except asyncio.CancelledError:
                 await asyncio.wait([self._discard(reply)], timeout=CANCEL_WAIT)
@@ -223,6 +224,7 @@ class Processes:
             async with asyncio.timeout(timeout):
                 return await reply
         except TimeoutError:
+            self._channel.close()
             raise ProcessError("the supervisor of processes does not answer") from None
 
     def _tell(self, op: str, **fields: Any) -> None:

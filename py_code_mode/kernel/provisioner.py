@@ -148,10 +148,12 @@ class CodeModeProvisioner(KernelProvisionerBase):
 
     async def cleanup(self, restart: bool = False) -> None:
         """Close the link and remove the directory."""
-        await self.link.close()
-        shutil.rmtree(self.directory, ignore_errors=True)
-        processes = await self._engine.processes()
-        processes.disown_dir(self.directory)
+        if hasattr(self, "link"):  # a launch may have failed before there was one
+            await self.link.close()
+        if hasattr(self, "directory"):
+            shutil.rmtree(self.directory, ignore_errors=True)
+            processes = await self._engine.processes()
+            processes.disown_dir(self.directory)
 
     def last_stderr(self) -> str:
         """The last lines that the process wrote to its own stderr."""

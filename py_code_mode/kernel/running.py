@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import select
 import signal
@@ -17,6 +18,9 @@ from py_code_mode.host.server import Handlers, LinkServer
 from .client import KernelClient
 from .engine import Engine
 from .provisioner import CodeModeProvisioner, Launch
+
+_KILL_WAIT = 5.0
+"""How long to wait for the news that a killed process is gone; a stopped supervisor never brings it. Seconds."""
 
 _SHUTDOWN_GRACE = 2.0
 """A kernel that is asked to end has this long (its atexit handlers run); then it is killed. Seconds."""
@@ -133,9 +137,18 @@ class RunningKernel:
         await self.close()
 
     async def kill(self) -> None:
-        """End its process and all that it started, now."""
-        await self._provisioner.kill()
-        await self._exit
+        """End its process and all that it started, now; bounded, also where the supervisor does not answer."""
+        kill = asyncio.ensure_future(self._provisioner.kill())
+        await asyncio.wait({kill}, timeout=_KILL_WAIT)
+        await asyncio.wait({self._exit}, timeout=_KILL_WAIT if kill.done() else 0)
+        if not self.ended:
+            self._kill_directly()
+            self._settle(-signal.SIGKILL)
+
+    def _kill_directly(self) -> None:
+        if self._pidfd is not None:  # the pidfd cannot have become another process
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
 
     async def close(self) -> None:
         """Close its sockets and remove its directory."""
@@ -147,7 +160,12 @@ class RunningKernel:
 
     async def _watch(self) -> None:
         code = await self._provisioner.wait()
-        self.returncode = -signal.SIGKILL if code is None else code
+        self._settle(-signal.SIGKILL if code is None else code)
+
+    def _settle(self, code: int) -> None:
+        if self.returncode is not None:
+            return
+        self.returncode = code
         for listener in list(self._listeners):
             listener()
 
