@@ -72,13 +72,15 @@ class RunningKernel:
             await provisioner.cleanup()
 
     async def _until_ready(self, hello: asyncio.Future[None], timeout: float) -> None:
-        ready = asyncio.gather(hello, self.client.ready)
+        both = {hello, self.client.ready}
+        ready = asyncio.ensure_future(asyncio.wait(both))
         either: set[asyncio.Future[Any]] = {ready, self._exit}
-        done, _ = await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            done, _ = await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
         if ready in done:
             return
-        ready.cancel()
-        await asyncio.gather(ready, return_exceptions=True)
         how = self.describe_end() if self.ended else f"it was not ready after {timeout:g} s"
         last = self._provisioner.last_stderr()
         raise KernelStartError(f"the kernel did not start: {how}" + (f"\n{last}" if last else ""))
