@@ -59,11 +59,12 @@ except KeyboardInterrupt:
 """
 
 SWALLOWS = """\
+def spin():
+    while not leave.is_set(): pass
 print('begun')
 while not leave.is_set():
     try:
-        inside = True
-        while not leave.is_set(): pass
+        spin()
     except BaseException:
         pass
 """
