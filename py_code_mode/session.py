@@ -385,9 +385,8 @@ class _EventQueue:
         self._wake = asyncio.Event()
 
     def put(self, event: OutputEvent | None) -> None:
-        first = not self._events
         self._events.append(event)
-        if first:
+        if len(self._events) == 1:  # after the append: a reader may empty the queue in between
             try:
                 self._loop.call_soon_threadsafe(self._wake.set)
             except RuntimeError:
