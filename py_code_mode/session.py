@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from enum import Enum, auto
 from pathlib import Path
@@ -12,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .errors import SessionClosedError
+from .handover import EventQueue
 from .results import EndEvent, ExecutionResult, OutputEvent
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class Session:
         """
         engine, workspace = self._open()
         limit = self._limit(code, timeout)
-        queue = _EventQueue()
+        queue = EventQueue()
         run = asyncio.ensure_future(engine.call(workspace.executor.execute(code, limit, queue.put)))
         run.add_done_callback(lambda _: queue.put(None))
         try:
@@ -374,27 +374,3 @@ def _default_executor() -> Executor:
     from .executors.kernel import SubprocessExecutor
 
     return SubprocessExecutor()
-
-
-class _EventQueue:
-    """Hands events from the engine's thread to the loop that made it, in order and in batches."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._events: deque[OutputEvent | None] = deque()
-        self._wake = asyncio.Event()
-
-    def put(self, event: OutputEvent | None) -> None:
-        self._events.append(event)
-        if len(self._events) == 1:  # after the append: a reader may empty the queue in between
-            try:
-                self._loop.call_soon_threadsafe(self._wake.set)
-            except RuntimeError:
-                pass  # the reader's loop has ended
-
-    async def get(self) -> OutputEvent | None:
-        while not self._events:
-            self._wake.clear()
-            if not self._events:
-                await self._wake.wait()
-        return self._events.popleft()

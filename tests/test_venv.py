@@ -433,6 +433,7 @@ async def test_without_network_and_with_an_empty_cache_the_error_says_so(tmp_pat
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     monkeypatch.setenv("UV_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.delenv("UV_OFFLINE", raising=False)
     with pytest.raises(VenvError, match="needs the network"):
         await ensure_venv(VenvSpec(identity="workspace", cache_dir=tmp_path / "cache"))
 
