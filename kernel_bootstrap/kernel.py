@@ -234,6 +234,19 @@ class CodeModeKernel(IPythonKernel):
                 trackers[0].wait(1.0)
 
 
+class WelcomingThread(IOPubThread):
+    """Sends what the kernel publishes, and loses no subscription: each is answered with ``iopub_welcome``.
+
+    zmq's descriptor is edge-triggered, and a send swallows the edge of a subscription that has just come in; the
+    stream that reads those would not hear of it, and the client would wait for its welcome in vain.
+    """
+
+    def _really_send(self, *args: Any, **kwargs: Any) -> None:
+        super()._really_send(*args, **kwargs)
+        if not self.closed and int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            self._xpub_stream.flush(zmq.POLLIN)
+
+
 class CodeModeApp(IPKernelApp):
     """Starts a kernel from its connection file; ``link.json`` lies beside it."""
 
@@ -256,7 +269,7 @@ class CodeModeApp(IPKernelApp):
         self.iopub_socket.linger = 1000
         self.iopub_port = self._bind_socket(self.iopub_socket, self.iopub_port)
         self.configure_tornado_logger()
-        self.iopub_thread = IOPubThread(self.iopub_socket, pipe=False, session=self.session)
+        self.iopub_thread = WelcomingThread(self.iopub_socket, pipe=False, session=self.session)
         self.iopub_thread.start()
         self.iopub_socket = self.iopub_thread.background_socket
 

@@ -78,7 +78,7 @@ class SubprocessExecutor:
         try:
             self._venv = await ensure_venv(spec, progress=host.progress)
             await supervisor
-            self._handlers = host.handlers(UvInstaller(self._venv.python, self._venv.site_packages()))
+            self._handlers = self._make_handlers(host, self._venv)
             try:
                 await self._running()
             except KernelStartError:
@@ -86,11 +86,16 @@ class SubprocessExecutor:
                 await release_venv(self._venv)
                 self._venv = None
                 self._venv = await ensure_venv(spec, progress=host.progress, repair=True)
+                self._handlers = self._make_handlers(host, self._venv)
                 await self._running()
         except BaseException:
             supervisor.cancel()
             await self.close()
             raise
+
+    @staticmethod
+    def _make_handlers(host: Host, venv: Venv) -> Handlers:
+        return host.handlers(UvInstaller(venv.python, venv.site_packages()))
 
     async def execute(self, code: str, timeout: float | None, listener: Listener | None) -> ExecutionResult:
         """Run ``code`` on the kernel, or on a new one where the last has died."""
