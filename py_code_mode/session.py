@@ -27,12 +27,6 @@ class _State(Enum):
     CLOSED = auto()
 
 
-class _Default(Enum):
-    """The timeout that was not given: the executor's own applies. None means no limit."""
-
-    TIMEOUT = auto()
-
-
 class Session:
     """Runs Python code with state, next to the tools, workflows, artifacts and packages of a workspace.
 
@@ -209,18 +203,16 @@ class Session:
 
     # -- execution --------------------------------------------------------------------------------------
 
-    async def run(self, code: str, timeout: float | _Default | None = _Default.TIMEOUT) -> ExecutionResult:
+    async def run(self, code: str, timeout: float | None = None) -> ExecutionResult:
         """Run ``code`` and return what it gave; see ExecutionResult for what failing code gives.
 
-        ``timeout`` in seconds overrides the session's own; None means no limit.
+        ``timeout`` in seconds overrides the session's own, which None leaves in force.
         """
         engine, workspace = self._open()
         limit = self._limit(code, timeout)
         return await engine.call(workspace.executor.execute(code, limit, None))
 
-    async def stream(
-        self, code: str, timeout: float | _Default | None = _Default.TIMEOUT
-    ) -> AsyncIterator[OutputEvent]:
+    async def stream(self, code: str, timeout: float | None = None) -> AsyncIterator[OutputEvent]:
         """Run ``code``; yields its outputs as they come, and at last an EndEvent with the result.
 
         Leaving the iteration early interrupts the code.
@@ -248,13 +240,15 @@ class Session:
         # One turn of the loop later: behind the first step of a run that was asked for just before.
         engine.loop.call_soon_threadsafe(engine.loop.call_soon, workspace.executor.interrupt)
 
-    def _limit(self, code: str, timeout: float | _Default | None) -> float | None:
+    def _limit(self, code: str, timeout: float | None) -> float | None:
         if not isinstance(code, str):
             raise TypeError(f"code must be a str, not {type(code).__name__}")
-        if isinstance(timeout, _Default):
+        if timeout is None:
             return self._executor.config.timeout
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout must be a positive number of seconds, or None for no limit, not {timeout!r}")
+        if not timeout > 0:
+            raise ValueError(
+                f"timeout must be a positive number of seconds, or None for the session's own, not {timeout!r}"
+            )
         return timeout
 
     # -- capabilities -----------------------------------------------------------------------------------

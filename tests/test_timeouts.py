@@ -91,10 +91,16 @@ async def test_a_timeout_shows_where_a_coroutine_waited(shared: Session):
     assert "in inner" in (result.traceback or "")
 
 
-async def test_the_timeout_of_the_session_applies_and_none_means_no_limit(tmp_path):
+async def test_the_timeout_of_the_session_applies_and_a_run_overrides_it(tmp_path):
     async with open_session(tmp_path, timeout=0.3) as session:
         assert (await session.run("while True: pass")).timed_out
-        assert (await session.run("import time; time.sleep(0.6); 'done'", timeout=None)).value == "done"
+        assert (await session.run("while True: pass", timeout=None)).timed_out
+        assert (await session.run("import time; time.sleep(0.6); 'done'", timeout=5)).value == "done"
+
+
+async def test_a_session_without_a_timeout_has_no_limit(tmp_path):
+    async with open_session(tmp_path, timeout=None) as session:
+        assert (await session.run("import time; time.sleep(0.6); 'done'")).value == "done"
 
 
 async def test_raise_for_error_tells_a_timeout(shared: Session):
