@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
-from enum import Enum, auto
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
     from .kernel.engine import Engine
     from .storage.base import StorageBackend
     from .workspace import Workspace
-
-
-class _State(Enum):
-    NEW = auto()
-    OPEN = auto()
-    CLOSED = auto()
 
 
 class Session:
@@ -51,11 +46,11 @@ class Session:
         self._storage = storage
         self._executor = executor or _default_executor()
         self._sync_on_start = sync_deps_on_start
-        self._state = _State.NEW
         self._engine: Engine | None = None
         self._workspace: Workspace | None = None
         self._opening: asyncio.Task[Any] | None = None
-        self._progress: Callable[[str], None] = lambda line: None
+        self._started: Future[None] | None = None
+        self._closed: Future[None] | None = None
         self.id = secrets.token_hex(8)
 
     # -- constructors -----------------------------------------------------------------------------------
@@ -129,63 +124,71 @@ class Session:
     async def start(self, *, progress: Callable[[str], None] | None = None) -> None:
         """Make ready to run. ``progress`` gets a line when something slow happens, such as a first virtualenv.
 
-        Raises VenvError, PythonNotFoundError, KernelStartError; what was begun is ended again. Does nothing
-        for a session that is open; one that is closed cannot be opened again.
+        Raises VenvError, PythonNotFoundError, KernelStartError; what was begun is ended again. A configured
+        requirement that ``sync_deps_on_start`` cannot install is a RuntimeWarning: the session works without it.
+        A second call waits for the first; a session that is closed cannot be opened again.
         """
-        if self._state is _State.OPEN:
-            if self._workspace is None and self._engine is not None:
-                await self._engine.call(self._opened())
-            return
-        if self._state is _State.CLOSED:
+        if self._closed is not None:
             raise SessionClosedError("this session is closed; make a new one")
+        if self._started is not None:
+            await asyncio.shield(asyncio.wrap_future(self._started))
+            return
         from .kernel.engine import Engine
 
-        self._state = _State.OPEN
-        self._progress = progress or self._progress
+        self._started = Future()
         engine = self._engine = Engine.lease()
         try:
-            await engine.call(self._open_on(engine))
-            if self._sync_on_start:
-                await self.sync_deps()
-        except BaseException:
+            failed = await engine.call(self._open_on(engine, progress or (lambda line: None)))
+        except BaseException as error:
             await asyncio.shield(self.close())
+            told = error if isinstance(error, Exception) else SessionClosedError("the session did not start")
+            self._started.set_exception(told)
             raise
+        self._started.set_result(None)
+        if failed:
+            warnings.warn(f"sync_deps_on_start could not install {failed}", RuntimeWarning, stacklevel=2)
 
     async def close(self) -> None:
-        """End the session and everything that it started; a second call does nothing."""
-        engine, self._engine = self._engine, None
-        self._state = _State.CLOSED
-        if engine is not None:
-            await asyncio.shield(self._close(engine))
+        """End the session and everything that it started; a second call waits for the first."""
+        if self._closed is not None:
+            await asyncio.shield(asyncio.wrap_future(self._closed))
+            return
+        self._closed = Future()
+        await asyncio.shield(self._close(self._closed))
 
-    async def _open_on(self, engine: Engine) -> None:
+    async def _open_on(self, engine: Engine, progress: Callable[[str], None]) -> str:
+        """Open the workspace; returns the requirements that were to be installed and could not, with the reasons."""
         from .workspace import Workspace
 
         self._opening = asyncio.current_task()
-        self._workspace = await Workspace.open(engine, self._storage, self._executor, self.id, self._progress)
-
-    async def _opened(self) -> None:
-        """Another task starts the session: wait for it."""
-        if self._opening is not None:
-            await asyncio.wait({self._opening})
-        if self._workspace is None:
-            raise SessionClosedError("the session did not start")
-
-    async def _close(self, engine: Engine) -> None:
+        workspace = await Workspace.open(engine, self._storage, self._executor, self.id, progress)
         try:
-            await engine.call(self._close_on())
+            report = await workspace.ask("deps.sync", {}) if self._sync_on_start else {}
+        except BaseException:
+            await asyncio.shield(workspace.close())
+            raise
+        self._workspace = workspace
+        errors = report.get("errors", {})
+        return "; ".join(f"{name}: {errors.get(name, 'no reason given')}" for name in report.get("failed", ()))
+
+    async def _close(self, closed: Future[None]) -> None:
+        try:
+            if self._engine is not None:
+                try:
+                    await self._engine.call(self._close_on())
+                finally:
+                    await self._engine.release()
         except SessionClosedError:
             pass  # of the process that forked this one: nothing here is ours to end
         finally:
-            await engine.release()
+            closed.set_result(None)
 
     async def _close_on(self) -> None:
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
             await asyncio.wait({self._opening})
-        workspace, self._workspace = self._workspace, None
-        if workspace is not None:
-            await workspace.close()
+        if self._workspace is not None:
+            await self._workspace.close()
 
     async def reset(self) -> None:
         """Clear all variables; the namespaces, workflows, artifacts and packages stay."""
@@ -357,10 +360,10 @@ class Session:
         return await engine.call(workspace.ask(method, params))
 
     def _open(self) -> tuple[Engine, Workspace]:
-        if self._state is _State.NEW:
-            raise SessionClosedError("the session is not started: use `async with session:` or await session.start()")
-        if self._engine is None or self._workspace is None:
+        if self._closed is not None:
             raise SessionClosedError("the session is closed")
+        if self._engine is None or self._workspace is None:
+            raise SessionClosedError("the session is not started: use `async with session:` or await session.start()")
         return self._engine, self._workspace
 
 

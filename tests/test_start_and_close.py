@@ -7,9 +7,11 @@ import asyncio
 import psutil
 import pytest
 
+from py_code_mode import Session
 from py_code_mode.errors import SessionClosedError
 
 from .sessions import open_session
+from .venvs import make_wheel, use_only
 
 
 async def test_a_second_start_waits_for_the_first(tmp_path):
@@ -35,3 +37,54 @@ async def test_close_during_a_start_leaves_nothing(tmp_path, delay_ms):
     with pytest.raises(SessionClosedError):
         await session.run("1")
     start.cancelled() or start.exception()
+
+
+async def test_a_second_close_waits_for_the_first(tmp_path):
+    before = psutil.Process().children(recursive=True)
+    session = open_session(tmp_path)
+    await session.start()
+    first = asyncio.ensure_future(session.close())
+    second = asyncio.ensure_future(session.close())
+    await second
+    assert psutil.Process().children(recursive=True) == before
+    await first
+
+
+async def test_a_second_start_fails_as_the_first_did(tmp_path):
+    session = open_session(tmp_path, python_version="3.2")
+    first, second = asyncio.ensure_future(session.start()), asyncio.ensure_future(session.start())
+    await asyncio.wait({first, second})
+    assert first.exception() is not None
+    assert second.exception() is first.exception()
+    with pytest.raises(SessionClosedError):
+        await session.run("1")
+
+
+async def test_a_second_start_waits_for_the_packages_too(tmp_path, monkeypatch):
+    make_wheel(tmp_path / "wheels", "cmfirst")
+    use_only(tmp_path / "wheels", monkeypatch)
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "requirements.txt").write_text("cmfirst\n")
+    session = Session.subprocess(base, sync_deps_on_start=True)
+    first, second = asyncio.ensure_future(session.start()), asyncio.ensure_future(session.start())
+    try:
+        await second
+        assert (await session.run("import cmfirst; cmfirst.VERSION")).value == "1.0"
+    finally:
+        await first
+        await session.close()
+
+
+async def test_a_requirement_that_cannot_be_installed_on_start_is_told_and_the_session_works(tmp_path, monkeypatch):
+    use_only(tmp_path / "wheels", monkeypatch)
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "requirements.txt").write_text("cm-not-there\n")
+    session = Session.subprocess(base, sync_deps_on_start=True)
+    try:
+        with pytest.warns(RuntimeWarning, match="could not install cm-not-there: "):
+            await session.start()
+        assert (await session.run("1 + 1")).value == 2
+    finally:
+        await session.close()
