@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import pty
@@ -167,6 +168,46 @@ def test_artifacts_are_added_listed_shown_got_and_removed(workspace):
     assert json.loads(call("artifacts", "rm", "reports/data.json", "--json").stdout)["removed"] is True
     assert "no artifact" in call("artifacts", "get", "reports/data.json", "other", status=1).stderr
     assert not (workspace / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "encoding", "data"),
+    [
+        ("numbers.json", b'{"a": [1, null]}', "json", {"a": [1, None]}),
+        ("not-quite.json", b'{"a": NaN}', "text", '{"a": NaN}'),
+        ("deep.json", b"[" * 5000 + b"]" * 5000, "text", "[" * 5000 + "]" * 5000),
+        ("note.txt", "snow \u2603\n".encode(), "text", "snow \u2603\n"),
+        ("late-latin.txt", b"a" * 100_000 + b"\xe9", "base64", base64.b64encode(b"a" * 100_000 + b"\xe9").decode()),
+        ("picture", b"\x00\xff", "base64", "AP8="),
+    ],
+    ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",
+)
+def test_the_content_of_an_artifact_is_in_the_json_in_the_form_that_json_has_for_it(
+    workspace, name, content, encoding, data
+):
+    (workspace / "artifacts" / name).write_bytes(content)
+
+    got = json.loads(call("artifacts", "get", name, "--json").stdout)
+
+    assert (got["name"], got["size"], got["metadata"]) == (name, len(content), {})
+    assert (got["encoding"], got["data"]) == (encoding, data)
+
+
+def test_the_bytes_of_an_artifact_go_to_a_file_and_the_json_says_where(workspace):
+    (workspace / "artifacts/picture").write_bytes(b"\x00\xff")
+
+    got = json.loads(call("artifacts", "get", "picture", "copy", "--json").stdout)
+
+    assert (got["format"], got["file"]) == ("bytes", str(workspace / "copy"))
+    assert not got.keys() & {"encoding", "data"}
+    assert (workspace / "copy").read_bytes() == b"\x00\xff"
+
+
+def test_an_artifact_is_not_written_over_itself(workspace):
+    call("artifacts", "add", "note", "-", stdin="text")
+
+    assert "is the artifact itself" in call("artifacts", "get", "note", "artifacts/note", status=2).stderr
+    assert (workspace / "artifacts/note").read_text() == "text"
 
 
 def test_a_refused_artifact_name_is_one_line_and_exit_status_1(workspace):

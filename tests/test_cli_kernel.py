@@ -178,6 +178,22 @@ def test_the_demo_gives_what_it_expects_at_each_step(tmp_path):
     assert json.loads((tmp_path / "demo/artifacts/report").read_text()) == {"lines": 3, "words": 8}
 
 
+def test_the_json_of_the_demo_is_one_object_with_every_step(tmp_path, monkeypatch):
+    use_only(tmp_path, monkeypatch)
+    make_wheel(tmp_path, "tabulate", "99.0")  # the newest, and without the function
+
+    done = run("demo", tmp_path / "demo", "--json")
+    shown = json.loads(done.stdout)
+
+    assert (done.returncode, shown["ok"], shown["workspace"]) == (1, False, str(tmp_path / "demo"))
+    assert "tools/wc.yaml" in shown["files"]
+    assert [step["ok"] for step in shown["steps"]] == [True, True, True, True, True, False, True]
+    counted, installed, imported = shown["steps"][3:6]
+    assert (counted["code"].splitlines()[-1], counted["value"]) == ("counts", {"lines": 3, "words": 8})
+    assert (installed["error"], installed["value"]["installed"]) == (None, ["tabulate>=0.9"])
+    assert (imported["stdout"], imported["error_name"]) == ("", "ImportError")
+
+
 def test_doctor_finds_all_that_is_needed_and_times_a_kernel():
     done = run("doctor", "--json")
     found = json.loads(done.stdout)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -73,12 +74,43 @@ def add(name: str, file: BinaryIO, description: str, base: Path, as_json: bool) 
 
 @command.command()
 @click.argument("name")
-@click.argument("file", type=click.File("wb", lazy=True), default="-")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 @base_option()
-def get(name: str, file: BinaryIO, base: Path) -> None:
-    """Write the stored bytes of the artifact NAME to FILE, by default to the standard output."""
-    _, data = _store(base).read(name)
-    file.write(data)
+@json_option
+def get(name: str, file: str, base: Path, as_json: bool) -> None:
+    """Write the stored bytes of the artifact NAME to FILE, by default to the standard output.
+
+    With --json an object that describes the artifact goes to the standard output. Without FILE it has the content
+    as `data`, and as `encoding` what that is: json (the value), text, or base64 (of any other bytes).
+    With FILE the bytes go there, which is better for large ones, and the object has its path as `file`.
+    """
+    artifact, data = _store(base).read(name)
+    to_file = file != "-"
+    if to_file and Path(file).exists() and Path(file).samefile(artifact.path):
+        raise click.UsageError(f"{file!r} is the artifact itself; give another FILE")
+    if to_file or not as_json:
+        with click.open_file(file, "wb", lazy=True) as stream:
+            stream.write(data)
+    if as_json:
+        content = {"file": str(Path(file).absolute())} if to_file else _content(artifact.format, bytes(data))
+        print_json(artifact.to_dict() | content)
+
+
+def _content(form: str, data: bytes) -> dict[str, Any]:
+    """``data`` as JSON can hold it. A file that a person put there may be less than its name says."""
+    if form == "json":
+        try:
+            value = json.loads(data)
+            json.dumps(value, allow_nan=False, indent=2)  # as it is going to be printed
+            return {"encoding": "json", "data": value}
+        except (ValueError, RecursionError):
+            pass
+    if form in ("json", "text"):
+        try:
+            return {"encoding": "text", "data": data.decode("utf-8", "surrogatepass")}
+        except UnicodeDecodeError:
+            pass
+    return {"encoding": "base64", "data": base64.b64encode(data).decode("ascii")}
 
 
 @command.command("rm")

@@ -16,13 +16,13 @@ import click
 
 from . import starter
 from .app import FAILED
-from .options import new_workspace
-from .output import program
+from .options import json_option, new_workspace
+from .output import print_json, program
+from .run import as_document
 from .sessions import opened
 
 if TYPE_CHECKING:
     from py_code_mode.results import ExecutionResult
-    from py_code_mode.session import Session
 
 REQUIREMENTS = "# What code in this workspace can import; `deps.sync()` installs it.\ntabulate>=0.9\n"
 TIMEOUT = 120.0
@@ -88,56 +88,106 @@ STEPS = (
 
 @click.command("demo")
 @click.argument("directory", callback=new_workspace, required=False, metavar="[DIR]")
-def command(directory: Path | None) -> None:
+@json_option
+def command(directory: Path | None, as_json: bool) -> None:
     """Make a workspace and use it: a command-line tool, a workflow, a package, and artifacts.
 
     The workspace is DIR, which must be new or empty; by default a temporary folder, whose virtualenv is
     removed again at the end. The exit status is 0 if every step gave what was expected.
+
+    With --json one object comes at the end: the `workspace`, and of each of the `steps` its `title`, its `code`,
+    what `run --json` tells of it, and as `ok` whether that was expected.
     """
     if directory is not None and directory.exists() and any(directory.iterdir()):
         raise click.UsageError(f"{str(directory)!r} is not empty; the demo wants a fresh folder")
     base = directory or Path(tempfile.mkdtemp(prefix="py-code-mode-demo-"))
-    raise click.exceptions.Exit(asyncio.run(_demo(base, keep_venv=directory is not None)))
+    shown = _Shown(base, quiet=as_json)
+    asyncio.run(_demo(shown, keep_venv=directory is not None))
+    if as_json:
+        print_json(shown.document())
+    raise click.exceptions.Exit(0 if shown.all_good else FAILED)
 
 
-async def _demo(base: Path, *, keep_venv: bool) -> int:
+async def _demo(shown: _Shown, *, keep_venv: bool) -> None:
     from py_code_mode.session import Session
 
-    made, _ = starter.create(base, {**starter.FILES, "requirements.txt": REQUIREMENTS})
-    print(f"A new workspace: {base}")
-    for name in made:
-        print(f"  {name}")
-    began = time.monotonic()
-    print("\nStarting a kernel in a virtualenv of its own...", flush=True)
-    async with opened(Session.subprocess(base, timeout=TIMEOUT, cache_venv=keep_venv)) as session:
-        print(f"It runs, after {time.monotonic() - began:.1f} s.", flush=True)
-        failed = [step for number, step in enumerate(STEPS, 1) if not await _take(session, number, step)]
-    if failed:
-        print(f"\n{len(failed)} of {len(STEPS)} steps did not give what was expected.")
-        return FAILED
-    where, ours = shlex.quote(str(base)), program()
-    print(f"\nAll {len(STEPS)} steps gave what was expected, in {time.monotonic() - began:.1f} s.")
-    print(f"Look around:    ls -R {where}")
-    print(f"Go on with it:  {ours} run --base {where} 'artifacts.load(\"report\")'")
-    print(f"Make your own:  {ours} init my-workspace")
-    return 0
+    made, _ = starter.create(shown.base, {**starter.FILES, "requirements.txt": REQUIREMENTS})
+    shown.workspace(made)
+    async with opened(Session.subprocess(shown.base, timeout=TIMEOUT, cache_venv=keep_venv)) as session:
+        shown.started()
+        for step in STEPS:
+            shown.take(step, await session.run(step.code))
+    shown.end()
 
 
-async def _take(session: Session, number: int, step: Step) -> bool:
-    result = await session.run(step.code)
-    print(f"\n{number}. {step.title}")
-    print(textwrap.indent(step.code, "   >>> "))
-    print(textwrap.indent(_shown(result), "   "))
-    try:
-        good = result.is_ok and step.expected(result.value, result.stdout)
-    except (TypeError, LookupError, AttributeError, OSError):
-        good = False
-    if not good:
-        print("   This is not what was expected.")
-    return good
+class _Shown:
+    """What has happened so far: printed step by step, unless ``quiet``, and kept for the JSON object."""
+
+    def __init__(self, base: Path, *, quiet: bool) -> None:
+        self.base = base
+        self._quiet = quiet
+        self._began = time.monotonic()
+        self._files: list[str] = []
+        self._steps: list[tuple[Step, bool, ExecutionResult]] = []
+
+    @property
+    def all_good(self) -> bool:
+        """Whether every step gave what was expected."""
+        return all(good for _, good, _ in self._steps)
+
+    def workspace(self, made: list[str]) -> None:
+        self._files = made
+        self._say(f"A new workspace: {self.base}", *(f"  {name}" for name in made))
+        self._say("\nStarting a kernel in a virtualenv of its own...")
+
+    def started(self) -> None:
+        self._say(f"It runs, after {self._seconds():.1f} s.")
+
+    def take(self, step: Step, result: ExecutionResult) -> None:
+        try:
+            good = result.is_ok and step.expected(result.value, result.stdout)
+        except (TypeError, LookupError, AttributeError, OSError):
+            good = False
+        self._steps.append((step, good, result))
+        self._say(f"\n{len(self._steps)}. {step.title}", textwrap.indent(step.code, "   >>> "))
+        self._say(textwrap.indent(_readable(result), "   "))
+        if not good:
+            self._say("   This is not what was expected.")
+
+    def end(self) -> None:
+        failed = [step for step, good, _ in self._steps if not good]
+        if failed:
+            self._say(f"\n{len(failed)} of {len(STEPS)} steps did not give what was expected.")
+            return
+        where, ours = shlex.quote(str(self.base)), program()
+        self._say(f"\nAll {len(STEPS)} steps gave what was expected, in {self._seconds():.1f} s.")
+        self._say(f"Look around:    ls -R {where}")
+        self._say(f"Go on with it:  {ours} run --base {where} 'artifacts.load(\"report\")'")
+        self._say(f"Make your own:  {ours} init my-workspace")
+
+    def document(self) -> dict[str, Any]:
+        """All of it as one JSON object; of a step what ``run --json`` tells, and whether that was expected."""
+        steps = [
+            {"title": step.title, "code": step.code, "ok": good, **as_document(result)}
+            for step, good, result in self._steps
+        ]
+        return {
+            "ok": self.all_good,
+            "workspace": str(self.base),
+            "files": self._files,
+            "seconds": self._seconds(),
+            "steps": steps,
+        }
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def _say(self, *lines: str) -> None:
+        if not self._quiet:
+            print(*lines, sep="\n", flush=True)
 
 
-def _shown(result: ExecutionResult) -> str:
+def _readable(result: ExecutionResult) -> str:
     if result.error is not None:
         return result.stdout + (result.traceback or result.error)
     value = "" if result.value is None else repr(result.value)
