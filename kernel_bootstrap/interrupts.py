@@ -9,6 +9,7 @@ while the window is open, and dropped when the cell is over.
 from __future__ import annotations
 
 import asyncio
+import selectors
 import signal
 import sys
 import threading
@@ -20,6 +21,8 @@ from typing import Any
 
 from .loops import AWAIT_NAME, end_loop, make_loop
 
+_WAITS_FOR_EVENTS = selectors.DefaultSelector.select.__code__
+
 _INTERRUPTED = compile("raise KeyboardInterrupt", "<interrupt>", "exec")
 
 
@@ -29,7 +32,7 @@ class Interrupts:
     def __init__(self, loop: asyncio.AbstractEventLoop, namespace: dict[str, Any]) -> None:
         self._loop = loop
         self._namespace = namespace
-        self._main = threading.main_thread().ident or 0
+        self.main_thread = threading.main_thread().ident or 0
         self._lock = threading.Lock()
         self._wanted: deque[str] = deque(maxlen=64)
         self._cell: str | None = None
@@ -58,7 +61,12 @@ class Interrupts:
 
     def frame(self) -> FrameType | None:
         """The frame that the main thread is in."""
-        return sys._current_frames().get(self._main)
+        return sys._current_frames().get(self.main_thread)
+
+    def is_idle(self) -> bool:
+        """Whether the main thread waits in its event loop for something to do."""
+        frame = self.frame()
+        return frame is not None and frame.f_code is _WAITS_FOR_EVENTS
 
     def begin(self, cell: str) -> None:
         """The request of ``cell`` has arrived on the main thread."""
@@ -81,7 +89,7 @@ class Interrupts:
                 return
             running = self._cell is not None
         if running:
-            signal.pthread_kill(self._main, signal.SIGINT)
+            signal.pthread_kill(self.main_thread, signal.SIGINT)
 
     @contextmanager
     def window(self, code: CodeType | None = None, *, parks: bool = False) -> Iterator[CodeType | None]:

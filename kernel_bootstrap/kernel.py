@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,7 @@ class CodeModeKernel(IPythonKernel):
         attribute_threads(self._capture_cell, self._enter_cell, self._leave_cell)
         flush_before_exit(self._flush_before_exit)
         self._repair = Repair(loop, self.shell, names)
+        self._displays = self.shell.display_pub
         for stream in self._repair.streams:
             stream.in_user_code = self.interrupts.is_open
         self._request: dict[str, Any] = {}
@@ -75,16 +77,20 @@ class CodeModeKernel(IPythonKernel):
         """The msg_id of the request that the calling thread or task works for, or ""."""
         return str(self.get_parent("shell").get("header", {}).get("msg_id", ""))
 
+    def set_parent(self, ident: Any, parent: dict[str, Any], channel: str = "shell") -> None:
+        # The first thing that happens to a request: what it needs has to be whole by now.
+        if channel == "shell" and threading.get_ident() == self.interrupts.main_thread:
+            self._repair.before_cell()
+        super().set_parent(ident, parent, channel)
+
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
-        if self._repair.before_cell():
-            self.set_parent(ident, parent)  # the first time, it did not reach what has been put back now
         self._request = parent
         asked = parent.get("metadata", {}).get(EXTRA)
         self._asked: dict[str, Any] | None = asked if isinstance(asked, dict) else None
         limit = (self._asked or {}).get("output_limit")
         for output in self._repair.streams:
             output.begin_cell(parent["header"], limit)
-        shown = self.shell.display_pub
+        shown = self._displays
         shown.limit, shown.room, shown.truncated = limit, limit, False
         self.interrupts.begin(parent["header"]["msg_id"])
         # The client's clock starts with the busy, so that has to leave before code that may hold the GIL for ever.
@@ -143,7 +149,7 @@ class CodeModeKernel(IPythonKernel):
             text = tracebacks.message(raised) if raised is not None else reply["evalue"]
             extra["error"] = {"name": name, "message": text, "traceback": self.shell.plain_traceback}
         cut = [output.end_cell(self._request["header"]) for output in self._repair.streams]
-        extra["output_truncated"] = any(cut) or self.shell.display_pub.truncated
+        extra["output_truncated"] = any(cut) or self._displays.truncated
         return extra
 
     def _encode(self, asked: dict[str, Any]) -> dict[str, Any]:
@@ -200,7 +206,7 @@ class CodeModeKernel(IPythonKernel):
 
     async def usage_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         if parent["content"].get(EXTRA):
-            content = {"status": "ok", "running": self.interrupts.cell}
+            content = {"status": "ok", "running": self.interrupts.cell, "idle": self.interrupts.is_idle()}
             self.session.send(stream, "usage_reply", content, parent, ident=ident)
         else:
             await super().usage_request(stream, ident, parent)

@@ -38,13 +38,11 @@ class Repair:
         """stdout and stderr, whatever the code has put in their place."""
         return self._sys["stdout"], self._sys["stderr"]
 
-    def before_cell(self) -> bool:
-        """Restore what is not as it was; cheap when everything is. True when the streams or the shell were not."""
-        changed = False
+    def before_cell(self) -> None:
+        """Restore what is not as it was; cheap when everything is."""
         for name, value in self._sys.items():
             if getattr(sys, name, None) is not value:
                 setattr(sys, name, value)
-                changed = True
         current = vars(builtins)
         for name, value in self._builtins.items():
             if current.get(name) is not value:
@@ -61,11 +59,10 @@ class Repair:
         self._policy.set_event_loop(self._loop)
         if asyncio._get_running_loop() is not self._loop:
             asyncio._set_running_loop(self._loop)  # an interrupt in the middle of run_sync
-        return self._restore_shell() or changed
+        self._restore_shell()
 
-    def _restore_shell(self) -> bool:
+    def _restore_shell(self) -> None:
         shell = self._shell
-        changed = False
         if shell.user_ns is not self._user_ns:
             shell.user_ns = self._user_ns
         if "_oh" not in self._user_ns or "get_ipython" not in self._user_ns:
@@ -73,11 +70,9 @@ class Repair:
         for name, value in self._shell_parts.items():
             if getattr(shell, name, None) is not value:
                 setattr(shell, name, value)
-                changed = True
         for name, value in self._names.items():
             if self._user_ns.get(name) is not value:
                 self._user_ns[name] = value
         for transformer in self._transformers:
             if transformer not in shell.ast_transformers:
                 shell.ast_transformers.append(transformer)
-        return changed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
+import threading
 from collections import deque
 from collections.abc import Callable
 from contextvars import Context, ContextVar
@@ -49,6 +49,7 @@ class Cell:
         self._pending: deque[OutputEvent] = deque()
         self._pending_size = 0
         self._scheduled = False
+        self._held: deque[threading.Lock] = deque()
 
     def emit(self, event: OutputEvent) -> None:
         """Take an output."""
@@ -60,8 +61,7 @@ class Cell:
             else:
                 self._schedule()
         while self._pending_size > _MOST_PENDING and not self.over:
-            self._on_engine(self._drain)
-            time.sleep(0.001)
+            self._wait_for_drain()
 
     def write(self, name: Literal["stdout", "stderr"], text: str) -> None:
         """Take text; what UTF-8 cannot hold is escaped."""
@@ -70,6 +70,11 @@ class Cell:
         if text and not self.over:
             self._pending_size += len(text)
             self.emit(StreamEvent(name, text))
+
+    def end(self) -> None:
+        """The run is over; threads that were held back go on. From any thread."""
+        self.over = True
+        self._let_go()
 
     def outputs(self) -> dict[str, Any]:
         """The fields of the result that come from the outputs; called once, on the engine's loop."""
@@ -85,13 +90,32 @@ class Cell:
         try:
             self._loop.call_soon_threadsafe(step, context=Context())
         except RuntimeError:
-            self.over = True  # the engine has ended, and nobody reads what an abandoned run writes
+            self.end()  # the engine has ended, and nobody reads what an abandoned run writes
+
+    def _wait_for_drain(self) -> None:
+        # One C call to wait in, on a lock of this call only: an interrupt may come at any line, and would leave
+        # the lock of a Condition locked for everybody.
+        held = threading.Lock()
+        held.acquire()
+        self._held.append(held)
+        # Both after the append, so that neither an end nor the drain can pass unnoticed.
+        if not self.over:
+            self._on_engine(self._drain)
+            held.acquire()
+
+    def _let_go(self) -> None:
+        while self._held:
+            try:
+                self._held.popleft().release()
+            except IndexError:
+                pass  # another thread was quicker
 
     def _drain(self) -> None:
         """Hand over what is pending; text that follows on text goes in one piece."""
         self._scheduled = False
         self._pending_size = 0
         events = [self._pending.popleft() for _ in range(len(self._pending))]
+        self._let_go()
         if self._finished:
             return
         for name, group in itertools.groupby(events, _stream_of):

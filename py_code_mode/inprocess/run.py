@@ -64,7 +64,7 @@ class Run:
             await self._until_over()
             raise
         finally:
-            self._cell.over = True
+            self._cell.end()
         return self._result()
 
     async def _until_over(self) -> None:

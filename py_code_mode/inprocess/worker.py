@@ -143,7 +143,7 @@ class Worker:
         self._shut_gate()
         self._running = None
         self._explain(cell, failure)
-        cell.over = True
+        cell.end()
         self._tell(done)
 
     async def _execute(self, cell: Cell) -> None:

@@ -19,8 +19,14 @@ _REPLY_GRACE = 1.0
 _INTERRUPT_EVERY = 0.25
 """An interrupt is repeated until the cell ends: the code may catch the first ones. Seconds."""
 
-_PROBE_EVERY = 4.0
-"""How often a kernel is asked whether it still works on a cell that says nothing, seconds."""
+_PROBE_EVERY = 1.0
+"""How often a kernel is asked whether it works on the cell that it was given, seconds."""
+
+_IDLE_PROBES = 2
+"""A kernel that says so often, in a row, that it has nothing to do has lost the cell."""
+
+_SILENT_PROBES = 12
+"""A kernel that so often, in a row, neither begins the cell nor is idle (code of an earlier one blocks it) is lost."""
 
 _DRAIN_LIMIT = 1.0
 """What a dead kernel had sent is read within this, seconds."""
@@ -58,8 +64,8 @@ class Execution:
         self._stopping: float | None = None
         self._next_interrupt = 0.0
         self._stack = ""
-        self._suspicious = 0
-        self._answered = False
+        self._idle_probes = 0
+        self._silent_probes = 0
         self._wake: asyncio.Future[None] | None = None
         self.timed_out = False
         self.interrupted = False
@@ -73,6 +79,7 @@ class Execution:
 
     def on_iopub(self, kind: str, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         """Take an iopub message of this cell."""
+        self._idle_probes = 0  # of what it has sent, more may be under way
         if kind == "stream":
             text = str(content.get("text", ""))
             self._collector.add(StreamEvent("stderr" if content.get("name") == "stderr" else "stdout", text))
@@ -89,12 +96,10 @@ class Execution:
 
     def _on_status(self, state: Any) -> None:
         if state == "busy":
-            self._begun = self._loop.time()
+            self._on_begun()
         elif state == "idle":
             self._idle = self._loop.time()
-        else:
-            return
-        self._rouse()
+            self._rouse()
 
     def on_reply(self, content: dict[str, Any]) -> None:
         """Take the execute_reply."""
@@ -175,20 +180,29 @@ class Execution:
         self._stack = self._stack or str(content.get("stack") or "")
 
     def _probe(self, now: float) -> None:
-        """Ask whether the kernel still works on this cell; twice without a good answer, and it is lost."""
+        """Ask whether the kernel works on this cell; ``lost`` when it does not, or not even begins."""
         self._next_probe = now + _PROBE_EVERY
-        if self._suspicious >= 2 and (self._begun is None or self._answered):
-            self.lost = True
-            return
-        self._suspicious += 1
-        self._answered = False
-        self._kernel.client.probe(self._on_probe_reply)
+        if self._begun is None:
+            self._silent_probes += 1
+        self.lost = self._idle_probes >= _IDLE_PROBES or self._silent_probes > _SILENT_PROBES
+        if not self.lost:
+            self._kernel.client.probe(self._on_probe_reply)
 
     def _on_probe_reply(self, content: dict[str, Any]) -> None:
-        self._answered = True
         running = content.get("running")
-        if running == self.msg_id or (self._begun is None and running is not None):
-            self._suspicious = 0
+        if running is None and content.get("idle"):
+            self._idle_probes += 1
+            return
+        self._idle_probes = 0
+        if running is not None:
+            self._silent_probes = 0  # it works, on this cell or on one before it
+        if running == self.msg_id:
+            self._on_begun()  # its busy may have been lost
+
+    def _on_begun(self) -> None:
+        if self._begun is None:
+            self._begun = self._loop.time()
+            self._rouse()
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
