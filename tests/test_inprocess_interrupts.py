@@ -246,6 +246,17 @@ async def test_interrupts_at_any_moment_of_short_runs_hit_them_or_nothing(sessio
         assert (await session.run("print('whole')\nkept")).stdout == "whole\n"
 
 
+async def test_an_interrupt_never_hits_a_thread_that_is_just_being_started(session: Session):
+    begun = (await session.run("import threading\nbegun = threading.Event()\nbegun")).value
+    for _ in range(100):
+        begun.clear()
+        run = asyncio.ensure_future(session.run("while True:\n    threading.Thread(target=begun.set).start()"))
+        await asyncio.to_thread(begun.wait, 20)
+        session.interrupt()
+        result = await run
+        assert (result.error_name, result.kernel_restarted) == ("KeyboardInterrupt", False)
+
+
 async def test_a_cancelled_caller_interrupts_the_code(session: Session):
     event = await started(session)
     run = asyncio.ensure_future(session.run(FINALLY))

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from py_code_mode.inprocess.cell import Cell
+from py_code_mode.inprocess.gate import Gate
+from py_code_mode.results import OutputCollector
 from py_code_mode.session import Session
 
 BARRIER = threading.Barrier(2)
@@ -72,6 +75,71 @@ async def test_late_output_never_gets_into_a_later_run(session: Session, capfd: 
     result = await session.run("print('mine')\ngo.set()\nthread.join()\nawait task\nprint('and mine')")
     assert (result.error, result.stdout) == (None, "mine\nand mine\n")
     assert capfd.readouterr().out == ""
+
+
+PIECE = "x" * 300_000
+"""Four of them are more than may wait for the engine."""
+
+
+def flood(cell: Cell, threads: int, pieces: int) -> list[threading.Thread]:
+    """Threads that write to ``cell``, which is one of this loop; they end after ``pieces`` each."""
+
+    def write() -> None:
+        for _ in range(pieces):
+            cell.write("stdout", PIECE)
+
+    started = [threading.Thread(target=write) for _ in range(threads)]
+    for thread in started:
+        thread.start()
+    return started
+
+
+async def test_threads_that_write_faster_than_is_read_are_held_back_and_lose_nothing():
+    collector = OutputCollector(None, None)
+    cell = Cell("", collector, Gate())
+    threads = flood(cell, threads=3, pieces=50)
+    for thread in threads:  # nothing is read before the loop goes on
+        thread.join(0.02)
+    assert [thread.is_alive() for thread in threads] == [True] * 3
+    while any(thread.is_alive() for thread in threads):
+        await asyncio.sleep(0)
+    assert len(cell.outputs()["stdout"]) == 3 * 50 * len(PIECE)
+
+
+async def test_threads_that_are_held_back_go_on_when_the_run_ends():
+    cell = Cell("", OutputCollector(None, None), Gate())
+    threads = flood(cell, threads=3, pieces=50)
+    for thread in threads:
+        thread.join(0.02)
+    cell.end()
+    for thread in threads:  # the loop does not go on meanwhile
+        thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@pytest.mark.parametrize("end", ["timeout", "interrupt", "close"])
+async def test_a_flood_is_ended_like_any_code_and_its_threads_go_on(session: Session, end: str):
+    names = "import threading\nbegun, stop, threads = threading.Event(), threading.Event(), []\nbegun, stop, threads"
+    begun, stop, threads = (await session.run(names)).value
+    code = (
+        "def flood():\n    while not stop.is_set(): print('thread' * 50_000)\n"
+        "threads += [threading.Thread(target=flood) for _ in range(2)]\nfor thread in threads: thread.start()\n"
+        "while True:\n    print('x' * 300_000)\n    begun.set()"
+    )
+    run = asyncio.ensure_future(session.run(code, timeout=0.2 if end == "timeout" else 20))
+    if end != "timeout":
+        await asyncio.to_thread(begun.wait, 20)
+        if end == "interrupt":
+            session.interrupt()
+        else:
+            await session.close()
+    assert (await run).error_name == ("TimeoutError" if end == "timeout" else "KeyboardInterrupt")
+    if end != "close":
+        assert (await session.run("print('next'); len(threads)")).stdout == "next\n"
+    stop.set()
+    for thread in threads:
+        await asyncio.to_thread(thread.join, 20)
+    assert not any(thread.is_alive() for thread in threads)
 
 
 async def test_any_text_and_bytes_can_be_written(session: Session):

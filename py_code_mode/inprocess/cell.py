@@ -43,7 +43,7 @@ class Cell:
         self.traceback = ""
         self.seconds = 0.0
         self._collector = collector
-        self._gate = gate
+        self.gate = gate
         self._loop = asyncio.get_running_loop()
         self._finished = False
         self._pending: deque[OutputEvent] = deque()
@@ -55,11 +55,7 @@ class Cell:
         """Take an output."""
         self._pending.append(event)
         if not self._scheduled:
-            if self._gate.here:
-                with self._gate:  # an interrupt in the middle would leave it half done
-                    self._schedule()
-            else:
-                self._schedule()
+            self.gate.put_off(self._schedule)  # an interrupt in the middle would leave it half done
         while self._pending_size > _MOST_PENDING and not self.over:
             self._wait_for_drain()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -89,6 +90,14 @@ class Gate:
             if self._open:
                 self._depth = 0
                 _set_async_exc(self._ident, KeyboardInterrupt)
+
+    def put_off(self, step: Callable[[], object]) -> None:
+        """Call ``step``; on the thread of this gate no interrupt comes before it has returned."""
+        if self.here:
+            with self:
+                step()
+        else:
+            step()
 
     def __enter__(self) -> None:
         with self._lock:

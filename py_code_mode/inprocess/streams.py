@@ -203,9 +203,14 @@ def _hand_on_to_threads() -> Callable[[], None]:
 
     @wraps(start)
     def routed(self: threading.Thread) -> None:
-        if cell := current.get():
-            self.run = _bound(cell, self.run)  # type: ignore[method-assign]
-        start(self)
+        cell = current.get()
+        if cell is None:
+            start(self)
+            return
+        self.run = _bound(cell, self.run)  # type: ignore[method-assign]
+        # Until the new thread runs Python knows it by the ident of this one: it would get the interrupt, die of it,
+        # and start() would wait for it for ever.
+        cell.gate.put_off(lambda: start(self))
 
     threading.Thread.start = routed  # type: ignore[method-assign]
 
