@@ -12,19 +12,21 @@ codec   the rest that the codec has  one file: MAGIC, length of the head, head, 
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import Any, Final
 
 from .codec import SCALARS, TAG, CodecError, Encoded, Repr, decode, encode, is_unicode
-from .errors import ArtifactFormatError
-from .wire import Buffer
+from .errors import ArtifactFormatError, CodeModeError
+from .wire import Buffer, Source, sizes
 
-__all__ = ["FORMATS", "Payload", "dump", "guess", "load"]
+__all__ = ["FORMATS", "Payload", "dump", "guess", "load", "read"]
 
 FORMATS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -81,11 +83,26 @@ HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A value as the content of a file: ``format``, ``data`` and ``details``, a small JSON description."""
+    """A value as the content of a file: ``format``, ``data`` and ``details``, a small JSON description.
+
+    ``rest`` follows after ``data``: the memory of arrays, which is not copied. So what the payload was made of
+    must not change until it is saved.
+    """
 
     format: str
     data: Buffer
     details: dict[str, Any] = field(default_factory=dict)
+    rest: tuple[Buffer, ...] = ()
+
+    @property
+    def parts(self) -> tuple[Buffer, ...]:
+        """The whole content, in order."""
+        return (self.data, *self.rest)
+
+    @property
+    def size(self) -> int:
+        """Of the whole content, bytes."""
+        return sizes(self.parts)
 
 
 def dump(value: Any) -> Payload:
@@ -122,12 +139,43 @@ def load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:  # noqa:
 
     Raises ArtifactFormatError for data that is not of ``format``, or that needs a library which is not here.
     """
-    try:
+    with _format_errors(format):
         return _load(format, data, details)
-    except ArtifactFormatError:
-        raise
+
+
+def read(format: str, file: Source, size: int, details: Mapping[str, Any]) -> Any:  # noqa: A002
+    """The same from a file that is read once from front to end, and holds ``size`` bytes.
+
+    Bytes and arrays are read into the memory that they have in the end.
+    """
+    with _format_errors(format):
+        if format == "npy":
+            from .formats_tables import read_npy
+
+            return read_npy(file, size)
+        content = io.BytesIO(bytes(size))  # the one way to fill bytes bit by bit: getvalue() makes no copy
+        with content.getbuffer() as memory:
+            read_into(memory, file)
+        return _load(format, content.getvalue(), details)
+
+
+def read_into(memory: memoryview, file: Source) -> None:
+    """Fill ``memory`` from ``file``. Raises CodecError when that ends before."""
+    while memory:
+        count = file.readinto(memory)
+        if not count:
+            raise CodecError("the file is cut off")
+        memory = memory[count:]
+
+
+@contextmanager
+def _format_errors(format: str) -> Iterator[None]:  # noqa: A002
+    try:
+        yield
     except CodecError as error:
         raise ArtifactFormatError(f"the artifact cannot be read as {format}: {error}") from error
+    except (CodeModeError, MemoryError):
+        raise
     except Exception as error:  # the file may hold anything
         reason = f"{type(error).__name__}: {error}"
         raise ArtifactFormatError(f"the artifact cannot be read as {format}: {reason}") from error
@@ -165,9 +213,9 @@ def _load(format: str, data: Buffer, details: Mapping[str, Any]) -> Any:  # noqa
     if format == "codec":
         return _open_container(data)
     if format == "npy":
-        from .formats_tables import load_npy
+        from .formats_tables import FileOf, read_npy
 
-        return load_npy(data)
+        return read_npy(FileOf(data), sizes([data]))
     if format == "arrow":
         from .formats_tables import load_arrow
 
@@ -203,8 +251,7 @@ def _json(value: Any, *, ascii_only: bool = False) -> str:
 def _container(encoded: Encoded) -> Payload:
     sizes = [memoryview(buffer).nbytes for buffer in encoded.buffers]
     head = json.dumps({"tree": encoded.tree, "sizes": sizes}, separators=(",", ":")).encode("ascii")
-    parts: list[Buffer] = [MAGIC, struct.pack("<Q", len(head)), head, *encoded.buffers]
-    return Payload("codec", b"".join(parts))
+    return Payload("codec", b"".join([MAGIC, struct.pack("<Q", len(head)), head]), rest=tuple(encoded.buffers))
 
 
 def _open_container(data: Buffer) -> Any:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 import sys
 from collections.abc import Mapping
 from types import NoneType
@@ -16,11 +17,13 @@ from typing import Any, Final
 from .codec import SAFE_ARROW, CodecError, library
 from .codec_numpy import dtype_descr, raw_data
 from .errors import ArtifactFormatError
-from .formats import Payload
-from .wire import Buffer
+from .formats import Payload, read_into
+from .wire import Buffer, Source
 
 NAMED_COLUMNS: Final = 100
 """Columns that the details name."""
+NPY_HEAD: Final = 64 * 1024
+"""Bytes in which the header of an array lies, unless it has thousands of fields."""
 
 
 def dump_table(value: Any) -> Payload | None:
@@ -56,26 +59,61 @@ def _dump_npy(np: Any, value: Any) -> Payload | None:
     except ValueError:  # more than 64 KiB of field names
         np.lib.format.write_array_header_2_0(head, header)
     details = {"shape": list(array.shape), "dtype": str(array.dtype)}
-    return Payload("npy", b"".join([head.getvalue(), data]), details)
+    return Payload("npy", head.getvalue(), details, (data,))
 
 
-def load_npy(data: Buffer) -> Any:
-    """The array of an ``.npy`` file, a copy. Raises ArtifactFormatError, ValueError."""
+def read_npy(file: Source, size: int) -> Any:
+    """The array of an ``.npy`` file of ``size`` bytes, in memory of its own. Raises ArtifactFormatError, ValueError."""
     np = _library("numpy")
-    return np.lib.format.read_array(_Reader(data), allow_pickle=False)
+    head = memoryview(bytearray(min(size, NPY_HEAD)))
+    read_into(head, file)
+    begin = FileOf(head)
+    array = _empty_array(np, begin, size)
+    if array is None:  # of another version, with objects, or spoiled: numpy itself knows what to do
+        data = memoryview(bytearray(size))
+        data[: len(head)] = head
+        read_into(data[len(head) :], file)
+        return np.lib.format.read_array(FileOf(data), allow_pickle=False)
+    if array.nbytes:
+        memory = memoryview((array if array.flags.c_contiguous else array.T).reshape(-1).view(np.uint8))
+        done = begin.readinto(memory)
+        read_into(memory[done:], file)
+    return array
 
 
-class _Reader:
-    """Just what numpy reads a file with, over a buffer; BytesIO would copy a memoryview whole."""
+def _empty_array(np: Any, file: FileOf, size: int) -> Any:
+    """An array for the data that follows the header at the beginning of ``file``; None if it is not a plain one."""
+    try:
+        version = np.lib.format.read_magic(file)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = readers[version](file)
+    except (KeyError, ValueError):
+        return None
+    plain = not dtype.hasobject and dtype.itemsize and min(shape, default=0) >= 0
+    if not plain or math.prod(shape) * dtype.itemsize != size - file.tell():
+        return None
+    return np.empty(shape, dtype, order="F" if fortran else "C")
+
+
+class FileOf(io.RawIOBase):
+    """A buffer as a file; BytesIO would copy a memoryview whole."""
 
     def __init__(self, data: Buffer) -> None:
         self._view = memoryview(data).cast("B")
         self._at = 0
 
-    def read(self, size: int) -> bytes:
-        part = bytes(self._view[self._at : self._at + size])
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        into = memoryview(buffer).cast("B")
+        part = self._view[self._at : self._at + len(into)]
+        into[: len(part)] = part
         self._at += len(part)
-        return part
+        return len(part)
 
 
 def _dump_pandas(pd: Any, value: Any) -> Payload | None:

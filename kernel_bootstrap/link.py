@@ -4,26 +4,34 @@ A request is sent on a DEALER socket to the ROUTER of the host and waits for the
 in ``wire``). Every thread has a socket of its own, and so has every event loop for ``request_async``:
 zmq sockets cannot be shared. A request that is left by an exception (KeyboardInterrupt may come at any
 byte) takes its socket with it, since half a message would spoil the next, and is cancelled on the host.
+What is too large for one message goes in parts: see ``wire``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import itertools
 import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import zmq
 
 from . import codec
 from .errors import LinkError
-from .wire import Buffer, Message, WireError, pack, unpack, unpack_error
+from .wire import WINDOW, Buffer, Message, Source, WireError, pack, parts_of, sizes, unpack, unpack_error
+
+T = TypeVar("T")
 
 _POLL_MS = 1000
 """How often a waiting request looks whether the link was closed, milliseconds."""
+
+_RELEASE_WAIT = 1.0
+"""How long an upload waits for zmq to let go of the memory that it has sent, seconds; it takes microseconds."""
 
 
 class Link(Protocol):
@@ -34,6 +42,15 @@ class Link(Protocol):
 
     async def request_async(self, method: str, **params: Any) -> Any:
         """The same without blocking the running loop; for ``call_async``."""
+
+    def upload(self, method: str, data: Sequence[Buffer], **params: Any) -> Any:
+        """``request`` with bytes of any size, which the handler gets as its ``data``; they are not copied."""
+
+    def download(self, method: str, take: Callable[[Any, Source | None], T], **params: Any) -> T:
+        """What ``take`` makes of the answer and, where bytes of any size belong to it, of a source to read them from.
+
+        ``take`` reads once from front to end, in the calling thread, before ``download`` returns.
+        """
 
     def release(self, loop: asyncio.AbstractEventLoop) -> None:
         """Free what ``loop`` used; called when a loop of a workflow ends."""
@@ -76,14 +93,57 @@ class ZmqLink:
         self._loops = weakref.WeakKeyDictionary()
 
     def request(self, method: str, **params: Any) -> Any:
-        message_id, frames = self._pack(method, params)
+        return self._exchange("request", method, params, self._reply)
+
+    def upload(self, method: str, data: Sequence[Buffer], **params: Any) -> Any:
+        parts = parts_of(data)
+
+        def serve(socket: zmq.Socket[bytes], message_id: str) -> Any:
+            sent = None
+            while (answer := self._receive(socket, message_id)).kind == "want":
+                for part in itertools.islice(parts, answer.body):
+                    message = Message("part", message_id, buffers=[part], key=self._key)
+                    sent = socket.send_multipart(pack(message), copy=False, track=True) or sent
+            if sent is not None:  # a bytearray cannot grow while somebody looks at its memory
+                with contextlib.suppress(zmq.NotDone):
+                    sent.wait(_RELEASE_WAIT)
+            return self._unwrap(answer)
+
+        return self._exchange("upload", method, {**params, "size": sizes(data)}, serve)
+
+    def download(self, method: str, take: Callable[[Any, Source | None], T], **params: Any) -> T:
+        def read(socket: zmq.Socket[bytes], message_id: str) -> T:
+            answer = self._receive(socket, message_id)
+            value = self._unwrap(answer)
+            if answer.kind != "head":
+                return take(value, None)
+            want = pack(Message("want", message_id, 1, key=self._key))
+
+            def next_part() -> Buffer:
+                answer = self._receive(socket, message_id)
+                if answer.kind == "error":
+                    raise unpack_error(answer.body)
+                socket.send_multipart(want)
+                return answer.buffers[0]
+
+            for _ in range(WINDOW):
+                socket.send_multipart(want)
+            return take(value, _Parts(value["size"], next_part))
+
+        return self._exchange("request", method, params, read)
+
+    def _exchange(
+        self, kind: str, method: str, params: dict[str, Any], talk: Callable[[zmq.Socket[bytes], str], T]
+    ) -> T:
+        """What ``talk`` makes of the socket and the id of the request that was sent on it."""
+        message_id, frames = self._pack(kind, method, params)
         holder: _Holder | None = getattr(self._local, "holder", None)
         try:
             if holder is None:
                 # Inside the try: an interrupt between making and using it must not leave it half known.
                 holder = self._local.holder = _Holder(self._connect())
             holder.socket.send_multipart(frames, copy=False)
-            return self._unwrap(self._receive(holder.socket, message_id))
+            return talk(holder.socket, message_id)
         except _Answered as answer:
             raise answer.error from None
         except BaseException:
@@ -94,7 +154,7 @@ class ZmqLink:
             raise
 
     async def request_async(self, method: str, **params: Any) -> Any:
-        message_id, frames = self._pack(method, params)
+        message_id, frames = self._pack("request", method, params)
         loop = asyncio.get_running_loop()
         channel = self._loops.get(loop)
         if channel is None:
@@ -117,12 +177,12 @@ class ZmqLink:
         """End the link: requests that wait fail with LinkError within a second."""
         self._closed = True
 
-    def _pack(self, method: str, params: dict[str, Any]) -> tuple[str, list[Buffer]]:
+    def _pack(self, kind: str, method: str, params: dict[str, Any]) -> tuple[str, list[Buffer]]:
         if self._closed:
             raise LinkError("the link to the host is closed")
         encoded = codec.encode(params)
         message_id = f"{os.getpid()}-{next(self._ids)}"
-        message = Message("request", message_id, encoded.tree, encoded.buffers, method, self._cell(), self._key)
+        message = Message(kind, message_id, encoded.tree, encoded.buffers, method, self._cell(), self._key)
         return message_id, pack(message)
 
     def _connect(self) -> zmq.Socket[bytes]:
@@ -131,6 +191,9 @@ class ZmqLink:
         socket.sndhwm = socket.rcvhwm = 0
         socket.connect(self._endpoint)
         return socket
+
+    def _reply(self, socket: zmq.Socket[bytes], message_id: str) -> Any:
+        return self._unwrap(self._receive(socket, message_id))
 
     def _receive(self, socket: zmq.Socket[bytes], message_id: str) -> Message:
         while True:
@@ -157,6 +220,28 @@ class _Answered(Exception):  # noqa: N818 - it never leaves this module
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+
+
+class _Parts(io.RawIOBase):
+    """``size`` bytes that come in parts, as a file."""
+
+    def __init__(self, size: int, next_part: Callable[[], Buffer]) -> None:
+        self._left = size
+        self._next_part = next_part
+        self._part = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        into = memoryview(buffer).cast("B")
+        if not self._part and self._left and into:
+            self._part = memoryview(self._next_part())
+        count = min(len(into), len(self._part))
+        into[:count] = self._part[:count]
+        self._part = self._part[count:]
+        self._left -= count
+        return count
 
 
 class _LoopChannel:

@@ -11,23 +11,54 @@ position (see ``codec``).
 
 ``cell`` is the msg_id of the execute_request that a request serves ("" outside a cell); ``key`` is the
 secret of the kernel that asks. The host never trusts what comes in: ``unpack`` raises ``WireError``.
+
+Bytes that are too many for one message (ONE_MESSAGE) follow it in parts, with the id of the request. The side
+that takes them asks for each: so no more of them than WINDOW parts are ever under way, and wait in its memory.
+
+    upload    kernel → host  as a request; body: params and ``size``, the bytes that follow
+    head      host → kernel  in place of a reply; body: value with ``size``, the bytes that follow
+    want      either way     body: how many more parts may come
+    part      either way     body: null, and one buffer: the next bytes, PART at most
+
+An upload ends with its reply, what follows a head with its last byte, and both with an error at any time.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from .errors import BY_NAME, CodeModeError
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Raised when a frame changes its meaning; host and kernel compare it in the first request."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-KINDS = frozenset({"request", "cancel", "reply", "error"})
+
+class Source(Protocol):
+    """Bytes to read once from front to end: a binary file, or what stands for one."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill the beginning of ``buffer``; how many bytes that were, 0 at the end."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """The next bytes, ``size`` at most; b"" at the end."""
+
+    def close(self) -> None:
+        """Free what it holds. Whoever was given it calls this, once or more often."""
+
+
+KINDS = frozenset({"request", "upload", "cancel", "reply", "head", "error", "want", "part"})
+
+ONE_MESSAGE = 1 << 20
+"""Artifacts up to this size (bytes) go in one message."""
+
+PART = 2 << 20
+WINDOW = 3
+"""Enough for both sides to be at work, the kernel on one part, the host's disk on another."""
 
 
 class WireError(ValueError):
@@ -76,6 +107,20 @@ def unpack(frames: Sequence[Buffer]) -> Message:
     if texts["kind"] not in KINDS:
         raise WireError(f"unknown kind of message: {texts['kind']!r:.80}")
     return Message(body=body, buffers=tuple(frames[2:]), **texts)
+
+
+def sizes(buffers: Iterable[Buffer]) -> int:
+    """The bytes in ``buffers``."""
+    return sum(memoryview(buffer).nbytes for buffer in buffers)
+
+
+def parts_of(buffers: Iterable[Buffer]) -> Iterator[memoryview]:
+    """``buffers``, one after the other, in parts; views of their memory."""
+    for buffer in buffers:
+        view = memoryview(buffer)
+        view = view.cast("B") if view.nbytes else memoryview(b"")
+        for start in range(0, len(view), PART):
+            yield view[start : start + PART]
 
 
 def pack_error(error: BaseException) -> dict[str, Any]:

@@ -305,15 +305,20 @@ class Session:
     async def save_artifact(
         self, name: str, data: Any, description: str = "", metadata: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        """Keep ``data``. Raises ArtifactNameError, and ArtifactFormatError for what no format can hold."""
+        """Keep ``data``, which must not change meanwhile: bytes and arrays are not copied.
+
+        Raises ArtifactNameError, and ArtifactFormatError for what no format can hold.
+        """
         from kernel_bootstrap import formats
+
+        from .host.transfer import sendable
 
         payload = await asyncio.to_thread(formats.dump, data)
         return await self._ask(
             "artifacts.save",
             name=name,
             format=payload.format,
-            data=payload.data,
+            data=sendable(payload.parts),
             details=payload.details,
             description=description,
             metadata=None if metadata is None else dict(metadata),
@@ -321,10 +326,10 @@ class Session:
 
     async def load_artifact(self, name: str) -> Any:
         """What was saved under ``name``. Raises ArtifactNotFoundError."""
-        from kernel_bootstrap import formats
+        from .artifacts import load_value
 
-        item = await self._ask("artifacts.load", name=name)
-        return await asyncio.to_thread(formats.load, item["format"], item["data"], item["details"])
+        self._open()
+        return await asyncio.to_thread(load_value, self._storage.get_artifact_store(), name)
 
     async def delete_artifact(self, name: str) -> None:
         """Remove an artifact. Raises ArtifactNotFoundError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import io
 import json
 import mmap
 import pathlib
@@ -19,7 +20,7 @@ from pandas.testing import assert_frame_equal, assert_series_equal
 
 from kernel_bootstrap.codec import Repr
 from kernel_bootstrap.errors import ArtifactFormatError
-from kernel_bootstrap.formats import FORMATS, Payload, dump, guess, load
+from kernel_bootstrap.formats import FORMATS, Payload, dump, guess, load, read
 
 
 def stored(value) -> tuple[Payload, object]:
@@ -27,7 +28,13 @@ def stored(value) -> tuple[Payload, object]:
     payload = dump(value)
     assert payload.format in FORMATS
     details = json.loads(json.dumps(payload.details))
-    return payload, load(payload.format, memoryview(bytes(payload.data)), details)
+    return payload, load(payload.format, memoryview(content(payload)), details)
+
+
+def content(payload: Payload) -> bytes:
+    """What the file of ``payload`` holds."""
+    assert payload.size == len(found := b"".join(payload.parts))
+    return found
 
 
 @pytest.mark.parametrize("text", ["", "plain\r\n", "é😀\0", "\ud800 lone", "\ufeffmarked"])
@@ -136,7 +143,7 @@ def test_arrays_are_npy_files_that_numpy_itself_reads(value, tmp_path):
     payload, back = stored(value)
     assert payload.format == "npy"
     assert payload.details == {"shape": list(value.shape), "dtype": str(value.dtype)}
-    (tmp_path / "array.npy").write_bytes(payload.data)
+    (tmp_path / "array.npy").write_bytes(content(payload))
     for found in (back, np.load(tmp_path / "array.npy", allow_pickle=False)):
         assert (found.dtype, found.shape) == (value.dtype, value.shape)
         assert np.array_equal(found, value)
@@ -275,7 +282,7 @@ def test_loading_without_the_library_says_which_to_add(monkeypatch, value, hidde
     payload = dump(value)
     monkeypatch.setitem(sys.modules, hidden, None)
     with pytest.raises(ArtifactFormatError, match=rf"needs {hidden}.*deps.add\('{hidden}'\)"):
-        load(payload.format, payload.data, payload.details)
+        load(payload.format, content(payload), payload.details)
 
 
 @pytest.mark.parametrize(
@@ -289,7 +296,7 @@ def test_loading_without_the_library_says_which_to_add(monkeypatch, value, hidde
         ("npy", b"not an array"),
         ("arrow", b"ARROW1\0\0"),
         ("codec", b""),
-        ("codec", dump([b"x" * 40_000]).data[:-1]),
+        ("codec", content(dump([b"x" * 40_000]))[:-1]),
         ("pickle", b""),
     ],
 )
@@ -326,15 +333,57 @@ def test_the_format_of_a_file_is_guessed_from_name_and_content(name, head, expec
     assert guess(name, head) == expected
 
 
+class Drops(io.RawIOBase):
+    """A file that gives a few bytes at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        return self.data.readinto(memoryview(buffer)[:1_009])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "é" * 100_000,
+        b"",
+        b"bytes" * 30_000,
+        {"a": [1, (2,)]},
+        np.arange(60_000.0).reshape(3, 4, 5_000)[:, ::2],
+        np.asfortranarray(np.arange(40_000).reshape(200, 200)),
+        np.zeros(0),
+        np.array([b"large" * 20_000, 1], dtype=object),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_is_read_bit_by_bit_is_what_was_saved(value):
+    payload = dump(value)
+    data = content(payload)
+    back = read(payload.format, Drops(data), len(data), payload.details)
+    assert type(back) is type(value)
+    assert np.array_equal(back, value) if isinstance(value, np.ndarray) else back == value
+    if isinstance(value, np.ndarray):
+        assert back.dtype == value.dtype
+        assert back.flags.writeable
+    for damaged in (data[:-1], data[: len(data) // 2]) if data else ():
+        with pytest.raises(ArtifactFormatError, match="cut off"):
+            read(payload.format, Drops(damaged), len(data), payload.details)
+
+
 @pytest.mark.parametrize("make", [lambda n: bytes(n), lambda n: np.zeros(n, dtype=np.uint8)], ids=["bytes", "array"])
-def test_a_large_value_is_copied_at_most_once_each_way(make, tmp_path):
+def test_a_large_value_is_copied_on_the_way_back_only(make, tmp_path):
     size = 50_000_000
     value = make(size)
     tracemalloc.start()
     try:
         payload = dump(value)
-        assert tracemalloc.get_traced_memory()[1] < 1.1 * size
-        (tmp_path / "file").write_bytes(payload.data)
+        assert tracemalloc.get_traced_memory()[1] < 0.01 * size
+        with (tmp_path / "file").open("wb") as file:
+            file.writelines(payload.parts)
         details, name = payload.details, payload.format
         del payload
         with (
@@ -346,6 +395,13 @@ def test_a_large_value_is_copied_at_most_once_each_way(make, tmp_path):
             view = memoryview(mapped)
             back = load(name, view, details)
             view.release()
+        assert tracemalloc.get_traced_memory()[1] - before < 1.1 * size
+        assert len(back) == size
+        del back
+        with (tmp_path / "file").open("rb", buffering=0) as file:
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            back = read(name, file, (tmp_path / "file").stat().st_size, details)
         assert tracemalloc.get_traced_memory()[1] - before < 1.1 * size
     finally:
         tracemalloc.stop()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from kernel_bootstrap.formats import FORMATS, Payload
+from kernel_bootstrap.formats import FORMATS
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.errors import ArtifactFormatError, ArtifactNameError
 
@@ -108,16 +108,12 @@ def check_notes(name: str, description: str, metadata: dict[str, Any] | None) ->
     return {} if metadata is None else _json_object(name, "metadata", metadata)
 
 
-def check_payload(name: str, payload: Payload) -> Payload:
-    """``payload`` with its data as bytes that can be sliced without a copy, and a copy of its details.
-
-    Raises ArtifactFormatError for a format that nobody could read again.
-    """
-    if not isinstance(payload.format, str) or payload.format not in FORMATS:
+def check_format(name: str, format: str, details: dict[str, Any]) -> dict[str, Any]:  # noqa: A002
+    """A copy of ``details``. Raises ArtifactFormatError for a format that nobody could read again."""
+    if not isinstance(format, str) or format not in FORMATS:
         known = ", ".join(FORMATS)
-        raise ArtifactFormatError(f"unknown format {payload.format!r}; the formats are {known}", artifact=name)
-    details = _json_object(name, "details", payload.details)
-    return Payload(payload.format, memoryview(payload.data).cast("B"), details)
+        raise ArtifactFormatError(f"unknown format {format!r}; the formats are {known}", artifact=name)
+    return _json_object(name, "details", details)
 
 
 def _json_object(name: str, what: str, value: Any) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Any, Protocol
 
 from kernel_bootstrap import formats
 from kernel_bootstrap.formats import Payload
-from kernel_bootstrap.wire import Buffer
+from kernel_bootstrap.wire import Buffer, Source
 from py_code_mode.errors import ArtifactNotFoundError
 from py_code_mode.tools.hints import nearest
 
@@ -19,20 +20,28 @@ class ArtifactStore(Protocol):
     """Keeps artifacts. Session and the kernel's requests call it in worker threads; it is thread-safe.
 
     Every method raises ArtifactNameError for a name that is refused, StorageError when the storage fails.
+    A backend has the first five; ``save`` and ``read`` are made of them.
     """
 
-    def save(
-        self, name: str, payload: Payload, description: str = "", metadata: dict[str, Any] | None = None
-    ) -> Artifact:
-        """Create or replace, value and description at once: a crash leaves the old artifact or the new one.
+    def create(
+        self,
+        name: str,
+        format: str,  # noqa: A002 - the word of the matter
+        details: dict[str, Any],
+        description: str = "",
+        metadata: dict[str, Any] | None = None,
+    ) -> ArtifactWriter:
+        """Begin to create or replace an artifact; nobody sees of it before it is committed.
 
-        ``created_at`` stays when an artifact is replaced. Raises ArtifactFormatError when ``metadata`` is not
-        a JSON object, ArtifactNameError when the name is a folder of other artifacts, or below one.
+        Raises ArtifactFormatError for an unknown format, and when ``details`` or ``metadata`` is not a JSON object.
         """
         ...
 
-    def read(self, name: str) -> tuple[Artifact, Buffer]:
-        """The artifact and its bytes, which belong together. Raises ArtifactNotFoundError."""
+    def open(self, name: str) -> tuple[Artifact, Source]:
+        """The artifact and its bytes to read, which belong together and stay as they are. Raises ArtifactNotFoundError.
+
+        The caller closes the source.
+        """
         ...
 
     def get(self, name: str) -> Artifact | None:
@@ -45,6 +54,44 @@ class ArtifactStore(Protocol):
 
     def delete(self, name: str) -> bool:
         """Delete one; False: there is no such."""
+        ...
+
+    def save(
+        self, name: str, payload: Payload, description: str = "", metadata: dict[str, Any] | None = None
+    ) -> Artifact:
+        """Create or replace; see ``create`` and ``ArtifactWriter.commit``."""
+        with closing(self.create(name, payload.format, payload.details, description, metadata)) as writer:
+            for part in payload.parts:
+                writer.write(part)
+            return writer.commit()
+
+    def read(self, name: str) -> tuple[Artifact, Buffer]:
+        """The artifact and all of its bytes. Raises ArtifactNotFoundError."""
+        artifact, source = self.open(name)
+        with closing(source):
+            return artifact, source.read(artifact.size) or b""
+
+
+class ArtifactWriter(Protocol):
+    """An artifact that is being written, by one thread at a time. Whoever created it closes it.
+
+    Every method raises StorageError when the storage fails, a full disk among the reasons.
+    """
+
+    def write(self, data: Buffer) -> None:
+        """The next bytes."""
+        ...
+
+    def commit(self) -> Artifact:
+        """Make it the artifact, value and description at once: a crash leaves the old artifact or the new one.
+
+        ``created_at`` stays when an artifact is replaced. Raises ArtifactNameError when the name is a folder of
+        other artifacts, or below one.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free what it holds; what was not committed is gone. May be called again."""
         ...
 
 

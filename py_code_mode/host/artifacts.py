@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from asyncio import to_thread
+from collections.abc import AsyncIterable
+from contextlib import closing
+from functools import partial
 from typing import Any
 
 from kernel_bootstrap.formats import Payload
+from kernel_bootstrap.wire import ONE_MESSAGE
 from py_code_mode.artifacts.store import ArtifactStore
 from py_code_mode.errors import ArtifactError, ArtifactNotFoundError
 from py_code_mode.tools.hints import nearest
 
 from .server import Handlers
+from .transfer import Outgoing, finished
 
 
 def handlers(store: ArtifactStore) -> Handlers:
@@ -24,14 +29,34 @@ def handlers(store: ArtifactStore) -> Handlers:
         description: str = "",
         metadata: Any = None,
     ) -> dict[str, Any]:
-        if not isinstance(data, bytes | bytearray | memoryview) or not isinstance(details or {}, dict):
-            raise ArtifactError("the data of an artifact is sent as bytes with details", artifact=str(name))
-        payload = Payload(format, data, details or {})
-        return (await to_thread(store.save, name, payload, description, metadata)).to_dict()
+        if isinstance(data, bytes | bytearray | memoryview):
+            payload = Payload(format, data, details or {})
+            return (await to_thread(store.save, name, payload, description, metadata)).to_dict()
+        if not isinstance(data, AsyncIterable):
+            raise ArtifactError("the data of an artifact is sent as bytes", artifact=str(name))
+        create = partial(store.create, name, format, details or {}, description, metadata)
+        writer = await finished(create, lambda writer: writer.close())
+        try:
+            async for part in data:
+                await finished(partial(writer.write, part))
+            return (await finished(writer.commit)).to_dict()
+        finally:
+            await finished(writer.close)
 
-    async def load(name: str) -> dict[str, Any]:
-        artifact, data = await to_thread(store.read, name)
-        return {"format": artifact.format, "data": data, "details": artifact.details}
+    async def load(name: str) -> dict[str, Any] | Outgoing:
+        return await finished(partial(open_or_read, name), give_back)
+
+    def open_or_read(name: str) -> dict[str, Any] | Outgoing:
+        artifact, source = store.open(name)
+        value = {"format": artifact.format, "details": artifact.details}
+        if artifact.size > ONE_MESSAGE:
+            return Outgoing(value, source, artifact.size)
+        with closing(source):
+            return {**value, "data": source.read(ONE_MESSAGE)}
+
+    def give_back(found: dict[str, Any] | Outgoing) -> None:
+        if isinstance(found, Outgoing):
+            found.close()
 
     async def get(name: str) -> dict[str, Any] | None:
         artifact = await to_thread(store.get, name)

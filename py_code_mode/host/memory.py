@@ -2,7 +2,7 @@
 
 Values still go through ``codec``, and errors through ``wire``: so code sees the same copies, the same types
 and the same errors (without the frames of the host) as in a kernel, and never shares an object that can
-change with a handler. The content of ``bytes`` is handed over as it is.
+change with a handler. The content of ``bytes`` is handed over as it is, and so is what is uploaded.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ import asyncio
 import logging
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from kernel_bootstrap import codec
 from kernel_bootstrap.errors import CodeModeError, LinkError
-from kernel_bootstrap.wire import pack_error, unpack_error
+from kernel_bootstrap.wire import Buffer, Source, pack_error, unpack_error
 
 from .server import Handlers
+from .transfer import Outgoing, local_parts
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +55,21 @@ class MemoryLink:
 
     def request(self, method: str, **params: Any) -> Any:
         """See ``Link``."""
+        return self._ask(method, params).answer()
+
+    def upload(self, method: str, data: Sequence[Buffer], **params: Any) -> Any:
+        """See ``Link``."""
+        return self._ask(method, params, data).answer()
+
+    def download(self, method: str, take: Callable[[Any, Source | None], T], **params: Any) -> T:
+        """See ``Link``."""
+        call = self._ask(method, params)
+        try:
+            return take(call.answer(), call.source)
+        finally:
+            call.close()
+
+    def _ask(self, method: str, params: dict[str, Any], data: Sequence[Buffer] | None = None) -> _Call:
         own = asyncio._get_running_loop()
         if own is self._loop:
             raise LinkError("code on the engine's own loop cannot wait for an answer")
@@ -61,12 +79,12 @@ class MemoryLink:
         answered.acquire()  # released by the answer: one C call to wait in
         call = _Call(self._served(), answered.release)
         try:
-            self._send(call, method, params)
+            self._send(call, method, params, data)
             answered.acquire()
         except BaseException:
             self._cancel(call)
             raise
-        return call.answer()
+        return call
 
     async def request_async(self, method: str, **params: Any) -> Any:
         """See ``Link``."""
@@ -119,14 +137,18 @@ class MemoryLink:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _send(self, call: _Call, method: str, params: dict[str, Any]) -> None:
+    def _send(self, call: _Call, method: str, params: dict[str, Any], data: Sequence[Buffer] | None = None) -> None:
         encoded = _encode(params)
         # Its own context: what the handlers print and the threads they start are the host's, not the run's.
-        self._on_loop(lambda: self._start(call, method, encoded))
+        self._on_loop(lambda: self._start(call, method, encoded, data))
 
     def _cancel(self, call: _Call) -> None:
+        def give_up() -> None:
+            call.fail("the request was given up")
+            call.close()
+
         try:
-            self._on_loop(lambda: call.fail("the request was given up"))
+            self._on_loop(give_up)
         except LinkError:
             pass
 
@@ -136,7 +158,7 @@ class MemoryLink:
         except RuntimeError:
             raise LinkError("the link to the host is closed") from None
 
-    def _start(self, call: _Call, method: str, params: codec.Encoded) -> None:
+    def _start(self, call: _Call, method: str, params: codec.Encoded, data: Sequence[Buffer] | None) -> None:
         if call.settled:
             return
         if self._closed:
@@ -145,14 +167,21 @@ class MemoryLink:
             call.fail("the cell of this request was interrupted")
         else:
             self._calls.add(call)
-            call.task = self._loop.create_task(self._serve(call, method, params))
+            call.task = self._loop.create_task(self._serve(call, method, params, data))
 
-    async def _serve(self, call: _Call, method: str, params: codec.Encoded) -> None:
+    async def _serve(self, call: _Call, method: str, params: codec.Encoded, data: Sequence[Buffer] | None) -> None:
         try:
             handler = self._handlers.get(method)
             if handler is None:
                 raise CodeModeError(f"the host has no method {method!r}")
-            call.succeed(_encode(await handler(**codec.decode(params.tree, params.buffers))))
+            arguments = codec.decode(params.tree, params.buffers)
+            if data is not None:
+                arguments["data"] = local_parts(data)
+            value = await handler(**arguments)
+            if isinstance(value, Outgoing):
+                call.succeed(_encode(value.head), value.source)
+            else:
+                call.succeed(_encode(value))
         except Exception as error:
             if not isinstance(error, CodeModeError):
                 log.exception("the handler of %r failed", method)
@@ -169,6 +198,7 @@ class _Call:
         self.served = served
         self.task: asyncio.Task[None] | None = None
         self.settled = False
+        self.source: Source | None = None
         self._notify = notify
         self._value: codec.Encoded | None = None
         self._error: Any = None
@@ -179,8 +209,16 @@ class _Call:
             raise unpack_error(self._error)
         return codec.decode(self._value.tree, self._value.buffers)
 
-    def succeed(self, value: codec.Encoded) -> None:
+    def succeed(self, value: codec.Encoded, source: Source | None = None) -> None:
+        self.source = source
+        if self.settled:  # given up meanwhile
+            self.close()
         self.settle(value=value)
+
+    def close(self) -> None:
+        """Close what belongs to the answer."""
+        if self.source is not None:
+            self.source.close()
 
     def fail(self, message: str, kind: type[CodeModeError] = CodeModeError) -> None:
         """Answer with an error, and cancel the handler if it still runs."""

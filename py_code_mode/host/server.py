@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import closing
 from typing import Any, TypeAlias
 
 import zmq
@@ -18,6 +19,8 @@ from kernel_bootstrap import codec
 from kernel_bootstrap.errors import CodeModeError
 from kernel_bootstrap.wire import Message, WireError, pack, pack_error, unpack
 from py_code_mode.kernel.sockets import SocketReader
+
+from .transfer import Incoming, Outgoing, Wanted, parts_from
 
 Handler: TypeAlias = Callable[..., Awaitable[Any]]
 Handlers: TypeAlias = Mapping[str, Handler]
@@ -33,6 +36,8 @@ class LinkServer:
         self._key = key
         self._tasks: dict[tuple[bytes, str], asyncio.Task[None]] = {}
         self._cells: dict[tuple[bytes, str], str] = {}
+        self._incoming: dict[tuple[bytes, str], Incoming] = {}
+        self._wanted: dict[tuple[bytes, str], Wanted] = {}
         self._cancelled: set[str] = set()
         self._socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self._socket.linger = 0
@@ -70,40 +75,52 @@ class LinkServer:
         if not hmac.compare_digest(message.key.encode("utf-8", "surrogatepass"), self._key.encode()):
             log.warning("dropped a request without the kernel's key")
             return
-        if message.kind == "cancel":
+        request = (identity, message.id)
+        if message.kind == "part":
+            if incoming := self._incoming.get(request):
+                incoming.put(message.buffers)
+        elif message.kind == "want":
+            if wanted := self._wanted.get(request):
+                wanted.add(message.body)
+        elif message.kind == "cancel":
             # Its own socket, so only the id tells which request is meant; ids are unique in a kernel.
-            for request, task in list(self._tasks.items()):
-                if request[1] == message.id:
+            for known, task in list(self._tasks.items()):
+                if known[1] == message.id:
                     task.cancel()
-        elif message.kind == "request":
-            request = (identity, message.id)
+        elif message.kind in ("request", "upload"):
             if request in self._tasks:
                 log.warning("dropped a request with the id of one that is under way")
                 return
             self._cells[request] = message.cell
-            task = asyncio.get_running_loop().create_task(self._serve(identity, message))
+            task = asyncio.get_running_loop().create_task(self._serve(request, message))
             self._tasks[request] = task
             task.add_done_callback(lambda task: self._done(request, task))
 
     def _done(self, request: tuple[bytes, str], task: asyncio.Task[None]) -> None:
         self._tasks.pop(request, None)
         self._cells.pop(request, None)
+        self._incoming.pop(request, None)
+        self._wanted.pop(request, None)
         if task.cancelled():
             # Here and not in the task: one that is cancelled before its first step runs no line of its own.
-            identity, message_id = request
             error = CodeModeError("the request was cancelled, since its cell was interrupted")
-            self._send(identity, Message("error", message_id, pack_error(error)))
+            self._send(request[0], Message("error", request[1], pack_error(error)))
 
-    async def _serve(self, identity: bytes, message: Message) -> None:
+    async def _serve(self, request: tuple[bytes, str], message: Message) -> None:
         try:
-            reply = await self._answer(message)
+            value = await self._answer(request, message)
+            if isinstance(value, Outgoing):
+                await self._send_parts(request, value)
+                return
+            encoded = codec.encode(value)
+            reply = Message("reply", message.id, encoded.tree, encoded.buffers)
         except Exception as error:
             if not isinstance(error, CodeModeError):
                 log.exception("the handler of %r failed", message.method)
             reply = Message("error", message.id, pack_error(error))
-        self._send(identity, reply)
+        self._send(request[0], reply)
 
-    async def _answer(self, message: Message) -> Message:
+    async def _answer(self, request: tuple[bytes, str], message: Message) -> Any:
         if message.cell in self._cancelled:
             raise CodeModeError("the cell of this request was interrupted")
         handler = self._handlers.get(message.method)
@@ -115,8 +132,21 @@ class LinkServer:
             raise CodeModeError(f"the parameters of {message.method!r} cannot be read: {error}") from None
         if not isinstance(params, dict):
             raise CodeModeError(f"the parameters of {message.method!r} are not a dict")
-        encoded = codec.encode(await handler(**params))
-        return Message("reply", message.id, encoded.tree, encoded.buffers)
+        if message.kind == "upload":
+            identity, message_id = request
+            params["data"] = self._incoming[request] = Incoming(
+                params.pop("size", None), lambda count: self._send(identity, Message("want", message_id, count))
+            )
+        return await handler(**params)
+
+    async def _send_parts(self, request: tuple[bytes, str], outgoing: Outgoing) -> None:
+        identity, message_id = request
+        wanted = self._wanted[request] = Wanted()
+        with closing(outgoing):
+            encoded = codec.encode(outgoing.head)
+            self._send(identity, Message("head", message_id, encoded.tree, encoded.buffers))
+            async for part in parts_from(outgoing, wanted):
+                self._send(identity, Message("part", message_id, buffers=[part]))
 
     def _send(self, identity: bytes, reply: Message) -> None:
         if not self._socket.closed:

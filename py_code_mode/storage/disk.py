@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.errors import StorageError
@@ -60,22 +62,64 @@ def inside(base: Path, path: Path) -> Path:
     return real
 
 
-def write_temporary(folder: Path, data: Buffer) -> Path:
-    """A new file of ``folder`` that holds ``data``, to be renamed into place. See ``is_temporary``."""
-    path = folder / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
-    try:
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
+class TemporaryFile:
+    """A new file of ``folder``, to be renamed into place. See ``is_temporary``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{_TEMPORARY}{os.getpid()}-{secrets.token_hex(8)}"
+        self.fd = -1
         try:
-            rest = memoryview(data).cast("B")
-            while len(rest):
-                rest = rest[os.write(fd, rest) :]
-        finally:
+            self.fd = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        except BaseException:
+            self.remove()
+            raise
+
+    def write(self, data: Buffer) -> None:
+        """Append ``data``."""
+        rest = memoryview(data)
+        while rest.nbytes:
+            rest = rest.cast("B")
+            rest = rest[os.write(self.fd, rest) :]
+
+    def close(self) -> None:
+        """Write no more."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
             os.close(fd)
-    except BaseException:
+
+    def remove(self) -> None:
+        """Close it; remove it where it has not been renamed."""
+        self.close()
         with suppress(OSError):
-            path.unlink()
+            self.path.unlink()
+
+
+def write_temporary(folder: Path, data: Buffer) -> Path:
+    """The path of a TemporaryFile that holds ``data``."""
+    file = TemporaryFile(folder)
+    try:
+        file.write(data)
+        file.close()
+    except BaseException:
+        file.remove()
         raise
-    return path
+    return file.path
+
+
+class StoredFile(io.FileIO):
+    """The file of the descriptor ``fd``, to be read; ``path`` is for errors, which are StorageErrors."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        super().__init__(fd, "rb")
+        self._path = path
+
+    def readinto(self, buffer: Any, /) -> int:
+        with storage_errors("read", self._path):
+            return super().readinto(buffer) or 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        with storage_errors("read", self._path):
+            return super().read(size) or b""
 
 
 def replace_file(target: Path, data: Buffer) -> None:
@@ -95,7 +139,7 @@ def replace_file(target: Path, data: Buffer) -> None:
 
 
 def is_temporary(name: str) -> bool:
-    """Whether a file of this name is one that ``write_temporary`` made."""
+    """Whether a file of this name is that of a TemporaryFile."""
     return name.startswith(_TEMPORARY)
 
 

@@ -8,32 +8,32 @@ import mmap
 import os
 import stat as stat_module
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kernel_bootstrap import formats
-from kernel_bootstrap.formats import Payload
-from kernel_bootstrap.wire import Buffer
+from kernel_bootstrap.wire import Buffer, Source
 from py_code_mode.artifacts.artifact import (
     RESERVED_FOLDER,
     Artifact,
+    check_format,
     check_name,
     check_notes,
-    check_payload,
-    fingerprint,
     utc_from_ns,
-    utc_now,
 )
-from py_code_mode.artifacts.store import not_found
+from py_code_mode.artifacts.store import ArtifactStore, not_found
 from py_code_mode.errors import ArtifactNameError, StorageError
 
-from .disk import exclusive, inside, storage_errors, sweep, write_temporary
+from .disk import StoredFile, TemporaryFile, exclusive, inside, storage_errors, sweep, write_temporary
+from .file_writer import FileArtifactWriter, record_of
 from .folders import InTheWayError, entry_mode, open_file, open_folder, remove_empty
 from .records import Record, dump_records, load_records, recognise
+
+T = TypeVar("T")
 
 MAPPED = 1 << 20
 """From this size on (bytes) a value is mapped into memory, not read."""
@@ -42,7 +42,7 @@ _HEAD = 4096  # bytes of a foreign file by which its format is guessed
 _ATTEMPTS = 200  # of a reader whose file is replaced again and again; each takes two saves to fail
 
 
-class FileArtifactStore:
+class FileArtifactStore(ArtifactStore):
     """The ArtifactStore on files. A file that somebody puts into the folder is an artifact, too.
 
     Readers take no lock and write nothing, so they work on a read-only disk. Writers of all processes take
@@ -57,55 +57,36 @@ class FileArtifactStore:
         self._sweeping = threading.Lock()
         self._swept = False
 
-    def save(
-        self, name: str, payload: Payload, description: str = "", metadata: dict[str, Any] | None = None
-    ) -> Artifact:
-        """See ``ArtifactStore.save``."""
+    def create(
+        self,
+        name: str,
+        format: str,  # noqa: A002
+        details: dict[str, Any],
+        description: str = "",
+        metadata: dict[str, Any] | None = None,
+    ) -> FileArtifactWriter:
+        """See ``ArtifactStore.create``. The value lies in a temporary file until it is committed."""
         parts = check_name(name)
         notes = check_notes(name, description, metadata)
-        payload = check_payload(name, payload)
-        data = memoryview(payload.data)
-        digest = fingerprint(len(data), lambda offset, count: data[offset : offset + count])
-        with _errors("save the artifact", self._root, parts):
+        details = check_format(name, format, details)
+
+        def publish(file: TemporaryFile) -> Artifact:
+            record = record_of(file, format, details, description, notes)
+            with exclusive(self._meta / "lock"):
+                return self._publish(name, parts, file.path, record)
+
+        errors = partial(_errors, "save the artifact", self._root, parts)
+        with errors():
             self._prepare()
-            temporary = write_temporary(self._temporary, data)
-            try:
-                # Two files can share inode number, size and clock tick one after the other; no nanosecond.
-                stamp = time.time_ns()
-                os.utime(temporary, ns=(stamp, stamp))
-                stat = temporary.stat()
-                now = utc_now()
-                record = Record(
-                    format=payload.format,
-                    details=payload.details,
-                    description=description,
-                    metadata=notes,
-                    created_at=now,
-                    updated_at=now,
-                    size=stat.st_size,
-                    inode=stat.st_ino,
-                    mtime_ns=stat.st_mtime_ns,
-                    fingerprint=digest,
-                )
-                with exclusive(self._meta / "lock"):
-                    return self._publish(name, parts, temporary, record)
-            except BaseException:
-                with suppress(OSError):
-                    temporary.unlink()
-                raise
+            return FileArtifactWriter(TemporaryFile(self._temporary), publish, errors)
+
+    def open(self, name: str) -> tuple[Artifact, Source]:
+        """See ``ArtifactStore.open``."""
+        return self._opened(name, lambda fd, described: StoredFile(os.dup(fd), self._root / name))
 
     def read(self, name: str) -> tuple[Artifact, Buffer]:
         """See ``ArtifactStore.read``. Large values are mapped: pages are read when they are touched."""
-        parts = check_name(name)
-        with _errors("read the artifact", self._root, parts):
-            for _ in range(_ATTEMPTS):
-                with self._open(parts) as fd:
-                    if fd is None:
-                        raise not_found(name, (artifact.name for artifact in self.list()))
-                    described = self._describe(name, parts, fd)
-                    if described is not None:
-                        return described.artifact, _content(fd, mapped=described.never_edited)
-        raise _keeps_changing(self._root, name)
+        return self._opened(name, lambda fd, described: _content(fd, mapped=described.never_edited))
 
     def get(self, name: str) -> Artifact | None:
         """See ``ArtifactStore.get``."""
@@ -204,6 +185,18 @@ class FileArtifactStore:
                 if mode is not None and stat_module.S_ISLNK(mode):
                     raise InTheWayError(len(parts) - 1, is_link=True)
             yield fd
+
+    def _opened(self, name: str, use: Callable[[int, _Described], T]) -> tuple[Artifact, T]:
+        parts = check_name(name)
+        with _errors("read the artifact", self._root, parts):
+            for _ in range(_ATTEMPTS):
+                with self._open(parts) as fd:
+                    if fd is None:
+                        raise not_found(name, (artifact.name for artifact in self.list()))
+                    described = self._describe(name, parts, fd)
+                    if described is not None:
+                        return described.artifact, use(fd, described)
+        raise _keeps_changing(self._root, name)
 
     def _find(self, name: str) -> _Described | None:
         parts = check_name(name)

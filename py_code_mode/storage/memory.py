@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import io
 import itertools
 import threading
 import uuid
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-from kernel_bootstrap.formats import Payload
-from kernel_bootstrap.wire import Buffer
-from py_code_mode.artifacts.artifact import Artifact, check_name, check_notes, check_payload, utc_now
-from py_code_mode.artifacts.store import not_found
+from kernel_bootstrap.wire import Buffer, Source
+from py_code_mode.artifacts.artifact import Artifact, check_format, check_name, check_notes, utc_now
+from py_code_mode.artifacts.store import ArtifactStore, not_found
 from py_code_mode.deps.requirements import Problem, RequirementsText
 from py_code_mode.errors import ArtifactNameError
 from py_code_mode.workflows.library import WorkflowLibrary
@@ -75,7 +75,7 @@ class MemoryWorkflowStore:
         return self._sources.pop(name, None) is not None
 
 
-class MemoryArtifactStore:
+class MemoryArtifactStore(ArtifactStore):
     """The ArtifactStore in a dict. ``url`` is what the paths of its artifacts begin with."""
 
     def __init__(self, url: str = "memory:") -> None:
@@ -83,14 +83,30 @@ class MemoryArtifactStore:
         self._lock = threading.Lock()
         self._items: dict[str, tuple[Artifact, bytes]] = {}
 
-    def save(
-        self, name: str, payload: Payload, description: str = "", metadata: dict[str, Any] | None = None
-    ) -> Artifact:
-        """See ``ArtifactStore.save``."""
+    def create(
+        self,
+        name: str,
+        format: str,  # noqa: A002
+        details: dict[str, Any],
+        description: str = "",
+        metadata: dict[str, Any] | None = None,
+    ) -> MemoryArtifactWriter:
+        """See ``ArtifactStore.create``."""
         parts = check_name(name)
         notes = check_notes(name, description, metadata)
-        payload = check_payload(name, payload)
-        data = bytes(payload.data)
+        details = check_format(name, format, details)
+        return MemoryArtifactWriter(lambda data: self._publish(name, parts, data, format, details, description, notes))
+
+    def _publish(
+        self,
+        name: str,
+        parts: tuple[str, ...],
+        data: bytes,
+        format: str,  # noqa: A002
+        details: dict[str, Any],
+        description: str,
+        notes: dict[str, Any],
+    ) -> Artifact:
         now = utc_now()
         with self._lock:
             self._check_folders(name, parts)
@@ -98,18 +114,23 @@ class MemoryArtifactStore:
             artifact = Artifact(
                 name=name,
                 path=f"{self._url}/artifacts/{name}",
-                format=payload.format,
+                format=format,
                 size=len(data),
                 created_at=now if old is None else old[0].created_at,
                 updated_at=now,
                 description=description,
                 metadata=notes,
-                details=payload.details,
+                details=details,
             )
             self._items[name] = (artifact, data)
         return artifact
 
-    def read(self, name: str) -> tuple[Artifact, Buffer]:
+    def open(self, name: str) -> tuple[Artifact, Source]:
+        """See ``ArtifactStore.open``."""
+        artifact, data = self.read(name)
+        return artifact, io.BytesIO(data)
+
+    def read(self, name: str) -> tuple[Artifact, bytes]:
         """See ``ArtifactStore.read``."""
         check_name(name)
         with self._lock:
@@ -147,6 +168,26 @@ class MemoryArtifactStore:
                 )
         if any(other.startswith(f"{name}/") for other in self._items):
             raise ArtifactNameError(f"{name!r} is a folder that holds other artifacts", artifact=name)
+
+
+class MemoryArtifactWriter:
+    """The ArtifactWriter into memory; ``publish`` makes what was written the artifact."""
+
+    def __init__(self, publish: Callable[[bytes], Artifact]) -> None:
+        self._publish = publish
+        self._content = io.BytesIO()
+
+    def write(self, data: Buffer) -> None:
+        """See ``ArtifactWriter.write``."""
+        self._content.write(data)
+
+    def commit(self) -> Artifact:
+        """See ``ArtifactWriter.commit``."""
+        return self._publish(self._content.getvalue())
+
+    def close(self) -> None:
+        """See ``ArtifactWriter.close``."""
+        self._content.close()
 
 
 class MemoryDependencyStore:
