@@ -43,6 +43,7 @@ class CodeModeKernel(IPythonKernel):
     implementation = "py-code-mode"
     shell_class = Type(CellShell)
     compiler_class = Type(CellCompiler)
+    awaits_identity = False
     # ipykernel waits this long after each cell "to help output synchronisation"; our io thread keeps the order.
     _execute_sleep = 0.0
 

@@ -97,7 +97,7 @@ async def _in_venv(
         venv = await ensure_venv(VenvSpec(identity=storage.identity), progress=progress)
         try:
             progress(line)
-            installer = UvInstaller(venv.python, venv.site_packages())
+            installer = UvInstaller(venv.python, venv.site_packages(), venv.base)
             return await change(DependencyManager(storage.get_dependency_store(), installer))
         finally:
             await release_venv(venv)

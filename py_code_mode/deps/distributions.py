@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
@@ -24,23 +24,18 @@ def pins(site_packages: Path) -> list[str]:
     return sorted(found)
 
 
-def requirement_closure(site_packages: Path, roots: Iterable[str]) -> set[str]:
-    """Canonical names of the installed distributions that ``roots`` need to work, themselves included."""
+def requirements_of(site_packages: Path) -> list[str]:
+    """What the distributions in ``site_packages`` need of each other, without markers and extras, sorted."""
     directories = {name: directory for name, _, directory in _distributions(site_packages)}
     environment = {"extra": "", **_python_markers(site_packages)}
-    found: set[str] = set()
-    waiting = [str(canonicalize_name(root)) for root in roots]
-    while waiting:
-        name = waiting.pop()
-        if name in found or name not in directories:
-            continue
-        found.add(name)
-        waiting.extend(
-            str(canonicalize_name(requirement.name))
-            for requirement in _requires(directories[name])
-            if requirement.marker is None or requirement.marker.evaluate(environment)
-        )
-    return found
+    found = {
+        f"{canonicalize_name(requirement.name)}{requirement.specifier}"
+        for directory in directories.values()
+        for requirement in _requires(directory)
+        if str(canonicalize_name(requirement.name)) in directories
+        and (requirement.marker is None or requirement.marker.evaluate(environment))
+    }
+    return sorted(found)
 
 
 def _distributions(site_packages: Path) -> Iterator[tuple[str, str, Path]]:

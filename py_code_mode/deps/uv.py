@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from py_code_mode.errors import InstallError, VenvError
 
-from .distributions import installed_versions, pins, requirement_closure
+from .distributions import installed_versions, pins, requirements_of
 from .installer import InstallReport, UninstallReport
 from .locks import held, in_thread
 from .uvtool import UV_TIMEOUT, Completed, run_uv
@@ -22,24 +22,27 @@ IPYKERNEL = "ipykernel>=7.4,<8"
 RECORD_NAME = "py-code-mode-installed.txt"
 """In a virtualenv: pins of what is installed, written after each change, for when site-packages is lost."""
 
+SAME_VERSIONS = "same-versions.txt"
+COMPATIBLE_VERSIONS = "compatible-versions.txt"
+"""In a base: constraints for what is installed over it."""
+
 LOCK_NAME = "py-code-mode-install.lock"
 
-_KERNEL_ROOT = "ipykernel"
 _RESERVED = "kernel-bootstrap"
 
 
 class UvInstaller:
     """An ``Installer`` for the virtualenv whose interpreter is ``python``, or for a directory.
 
-    Installs and uninstalls hold a lock between processes. What the kernel is made of can neither be
-    uninstalled nor replaced by a version that the kernel does not run with.
+    Installs and uninstalls hold a lock between processes. ``base`` is the virtualenv below it, with the kernel's
+    packages: the same versions are taken where that can be, and none that the kernel does not run with.
     """
 
-    def __init__(self, python: Path, site_packages: Path) -> None:
+    def __init__(self, python: Path, site_packages: Path, base: Path | None = None) -> None:
         self._where: list[str | Path] = ["--python", python]
         self._site_packages = site_packages
         self._home = python.parent.parent
-        self._kept: tuple[str, ...] = (IPYKERNEL,)
+        self._constraints = [] if base is None else [base / SAME_VERSIONS, base / COMPATIBLE_VERSIONS]
 
     @classmethod
     def for_target(cls, python: Path, directory: Path) -> UvInstaller:
@@ -50,7 +53,6 @@ class UvInstaller:
         self = cls(python, directory)
         self._where = ["--python", python, "--target", directory]
         self._home = directory
-        self._kept = ()
         return self
 
     async def installed(self) -> dict[str, str]:
@@ -101,20 +103,18 @@ class UvInstaller:
 
     async def _pip_install(self, packages: list[str], *, offline: bool) -> Completed:
         flags = ["--offline"] if offline else []
-        return await run_uv(["pip", "install", *flags, *self._where], [*self._kept, *packages])
+        # First as if the base could not be changed: what is then installed beside it cannot disagree with it.
+        limits: list[list[str | Path]] = [["--constraints", path] for path in self._constraints]
+        for limit in limits or [[]]:
+            done = await run_uv(["pip", "install", *flags, *limit, *self._where], packages)
+            if "No solution found" not in done.stderr:
+                break
+        return done
 
     async def _uninstall(self, names: list[str], report: UninstallReport) -> None:
         there = await in_thread(installed_versions, self._site_packages)
-        needed = await in_thread(requirement_closure, self._site_packages, [_KERNEL_ROOT] if self._kept else [])
-        removable: list[str] = []
-        for name in names:
-            canonical = str(canonicalize_name(name))
-            if canonical not in there:
-                report.not_found.append(name)
-            elif canonical in needed:
-                report.failed[name] = f"the kernel itself needs {canonical}, it cannot be uninstalled"
-            else:
-                removable.append(name)
+        removable = [name for name in names if str(canonicalize_name(name)) in there]
+        report.not_found.extend(name for name in names if name not in removable)
         if not removable:
             return
         done = await run_uv(["pip", "uninstall", *self._where], [str(canonicalize_name(n)) for n in removable])
@@ -129,7 +129,7 @@ class UvInstaller:
             self._home.mkdir(parents=True, exist_ok=True)
             async with held(self._home / LOCK_NAME, timeout=UV_TIMEOUT):
                 yield
-                if self._kept:
+                if self._constraints:
                     await in_thread(write_record, self._home, self._site_packages)
         except VenvError as error:
             raise InstallError(error.message) from error
@@ -142,6 +142,14 @@ def write_record(home: Path, site_packages: Path) -> None:
     temporary = home / f"{RECORD_NAME}.new"
     temporary.write_text("".join(f"{pin}\n" for pin in pins(site_packages)), "utf-8")
     temporary.replace(home / RECORD_NAME)
+
+
+def write_constraints(base: Path, site_packages: Path) -> None:
+    """Write what the packages in ``site_packages`` of ``base`` are and need. Raises OSError."""
+    versions = installed_versions(site_packages)
+    (base / SAME_VERSIONS).write_text("".join(f"{name}=={version}\n" for name, version in versions.items()), "utf-8")
+    needed = [IPYKERNEL, *requirements_of(site_packages)]
+    (base / COMPATIBLE_VERSIONS).write_text("".join(f"{requirement}\n" for requirement in needed), "utf-8")
 
 
 def _refusal(text: str) -> str | None:

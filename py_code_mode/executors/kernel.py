@@ -95,7 +95,7 @@ class SubprocessExecutor:
 
     @staticmethod
     def _make_handlers(host: Host, venv: Venv) -> Handlers:
-        return host.handlers(UvInstaller(venv.python, venv.site_packages()))
+        return host.handlers(UvInstaller(venv.python, venv.site_packages(), venv.base))
 
     async def execute(self, code: str, timeout: float | None, listener: Listener | None) -> ExecutionResult:
         """Run ``code`` on the kernel, or on a new one where the last has died."""

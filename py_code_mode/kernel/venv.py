@@ -7,7 +7,7 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from py_code_mode.deps.uvtool import UV_TIMEOUT
 from py_code_mode.errors import VenvError
 
 from .interpreters import Interpreter, PythonRequest, find_interpreter, parse_request, running_interpreter
-from .venv_build import build, kernel_imports, packages_to_restore
+from .venv_build import build_base, build_overlay, kernel_imports, packages_to_restore
 from .venv_cache import CachedVenv, cached_venvs, clean_venvs
 from .venv_claims import claim, discard, discard_unused, release, sweep
 from .venv_layout import (
+    BASE,
     BUILDING,
     Marker,
     cache_root,
@@ -69,13 +70,19 @@ class VenvSpec:
 
 @dataclass(frozen=True, slots=True)
 class Venv:
-    """A virtualenv that is ready. ``python`` is its interpreter, ``key`` the hash of what it is made of."""
+    """A virtualenv that is ready. ``python`` is its interpreter, ``key`` the hash of what it is made of.
+
+    It holds what the workspace asked for. The kernel's own packages come from ``base``, a virtualenv that all
+    workspaces with this ``interpreter`` share.
+    """
 
     path: Path
     python: Path
     python_version: str
     cached: bool
     key: str
+    interpreter: Path
+    base: Path
 
     def site_packages(self) -> Path:
         """Where its packages are."""
@@ -93,15 +100,19 @@ async def ensure_venv(spec: VenvSpec, *, progress: Progress | None = None, repai
     """
     request = parse_request(spec.python_version)
     tell = progress or (lambda line: None)
-    where = cache_root(spec.cache_dir) if spec.cache else Path(tempfile.gettempdir())
+    root = cache_root(spec.cache_dir)
+    base: Venv | None = None
     try:
-        if not spec.cache:
-            return await _make_temporary(spec, request, tell)
-        if not repair and (venv := _find(where, spec, request)):
-            return venv
-        return await _make_cached(where, spec, request, tell, repair)
-    except OSError as error:
-        chosen = "PY_CODE_MODE_CACHE" if spec.cache else "TMPDIR"
+        base = await _found_or_made(root, _Base(root, request), tell, repair)
+        if spec.cache:
+            return await _found_or_made(root, _Overlay(root, spec.identity, base), tell, repair)
+        return await _make_temporary(spec, base, tell)
+    except BaseException as error:
+        if base is not None:
+            release(base.path)
+        if not isinstance(error, OSError):
+            raise
+        where, chosen = (root, "PY_CODE_MODE_CACHE") if spec.cache else (tempfile.gettempdir(), "TMPDIR")
         raise VenvError(
             f"no virtualenv can be made in {where}: {error.strerror or error}. "
             f"Another place can be chosen with {chosen}"
@@ -114,6 +125,7 @@ async def release_venv(venv: Venv) -> None:
         release(venv.path)
     else:
         await remove_venv(venv)
+    release(venv.base)
 
 
 async def remove_venv(venv: Venv) -> None:
@@ -127,37 +139,93 @@ async def remove_venv(venv: Venv) -> None:
         os.close(fd)
 
 
-def _find(root: Path, spec: VenvSpec, request: PythonRequest | None) -> Venv | None:
-    running = running_interpreter()
-    if running is not None and (request is None or request.accepts(running.version)):
-        return _open(place(root, spec.identity, running.path, running.version))
-    if request is None:
+class _Base:
+    """How the shared virtualenv with the kernel's packages is found and made."""
+
+    identity = BASE
+
+    def __init__(self, root: Path, request: PythonRequest | None) -> None:
+        self._root = root
+        self._request = request
+
+    def find(self, *, wait: bool = False) -> Venv | None:
+        """The one that is there, claimed."""
+        request, running = self._request, running_interpreter()
+        if running is not None and (request is None or request.accepts(running.version)):
+            return _open(place(self._root, BASE, running.path, running.version), wait=wait)
+        if request is None:
+            return None
+        # Which interpreter another version stands for is known from the environments that are there: asking one
+        # would start a process.
+        for directory in environments(self._root / identity_name(BASE)):
+            marker = Marker.read(directory)
+            fits = marker and request.accepts(marker.python_version) and marker.is_current
+            if fits and (venv := _open(directory, wait=wait)):
+                return venv
         return None
-    # Which interpreter another version stands for is known from the environments that are there: asking one
-    # would start a process.
-    for directory in environments(root / identity_name(spec.identity)):
-        marker = Marker.read(directory)
-        if marker and request.accepts(marker.python_version) and marker.is_current and (venv := _open(directory)):
-            return venv
-    return None
+
+    async def make(self, folder: Path, tell: Progress, repair: bool) -> None:
+        """Make it in its place in ``folder``."""
+        interpreter = await find_interpreter(self._request)
+        target = place(self._root, BASE, interpreter.path, interpreter.version)
+
+        async def build(aside: Path, uncached: bool = False) -> None:
+            await build_base(aside, interpreter=interpreter, progress=tell, uncached=uncached)
+
+        await _replace(folder, target, build)
+        if repair and not await kernel_imports(target, target, interpreter.version):
+            tell("uv's cache holds broken files; downloading them anew...")
+            await _replace(folder, target, lambda aside: build(aside, uncached=True))
 
 
-def _open(directory: Path, *, wait: bool = False) -> Venv | None:
+class _Overlay:
+    """How the virtualenv of one workspace is found and made."""
+
+    def __init__(self, root: Path, identity: str, base: Venv) -> None:
+        self.identity = identity
+        self._base = base
+        self._target = place(root, identity, base.interpreter, base.python_version)
+
+    def find(self, *, wait: bool = False) -> Venv | None:
+        """The one that is there, claimed."""
+        return _open(self._target, self._base.path, wait=wait)
+
+    async def make(self, folder: Path, tell: Progress, repair: bool) -> None:
+        """Make it in its place in ``folder``, with the packages that its predecessor had."""
+        packages = await in_thread(packages_to_restore, folder, self._target)
+
+        async def build(aside: Path) -> None:
+            await _build_overlay(aside, self._base, self.identity, packages, tell)
+
+        await _replace(folder, self._target, build)
+
+
+async def _build_overlay(aside: Path, base: Venv, identity: str, packages: list[str], tell: Progress) -> Marker:
+    interpreter = Interpreter(base.interpreter, base.python_version)
+    return await build_overlay(
+        aside, base=base.path, interpreter=interpreter, identity=identity, packages=packages, progress=tell
+    )
+
+
+def _open(directory: Path, base: Path | None = None, *, wait: bool = False) -> Venv | None:
     marker = claim(directory, wait=wait)
     if marker is None:
         return None
     if not looks_usable(directory, marker):
         release(directory)
         return None
-    return _venv(directory, marker, cached=True)
+    return _venv(directory, marker, base or directory, cached=True)
 
 
-def _venv(directory: Path, marker: Marker, *, cached: bool) -> Venv:
-    return Venv(directory, directory / "bin" / "python", marker.python_version, cached, marker.key)
+def _venv(directory: Path, marker: Marker, base: Path, *, cached: bool) -> Venv:
+    python = directory / "bin" / "python"
+    return Venv(directory, python, marker.python_version, cached, marker.key, Path(marker.interpreter), base)
 
 
-async def _make_cached(root: Path, spec: VenvSpec, request: PythonRequest | None, tell: Progress, repair: bool) -> Venv:
-    folder = root / identity_name(spec.identity)
+async def _found_or_made(root: Path, wanted: _Base | _Overlay, tell: Progress, repair: bool) -> Venv:
+    if not repair and (venv := wanted.find()):
+        return venv
+    folder = root / identity_name(wanted.identity)
     lock = lock_path(root, folder.name)
     await in_thread(lock.parent.mkdir, parents=True, exist_ok=True)
 
@@ -165,26 +233,20 @@ async def _make_cached(root: Path, spec: VenvSpec, request: PythonRequest | None
         tell("Waiting for this virtualenv, which is being made elsewhere...")
 
     async with held(lock, timeout=LOCK_TIMEOUT, waiting=waiting):
-        if venv := await _made_meanwhile(root, spec, request, repair):
+        if venv := await _made_meanwhile(wanted, repair):
             return venv
-        interpreter = await find_interpreter(request)
-        target = place(root, spec.identity, interpreter.path, interpreter.version)
-        await _replace(folder, target, interpreter, spec.identity, tell)
-        if repair and not await kernel_imports(target, interpreter.version):
-            tell("uv's cache holds broken files; downloading them anew...")
-            await _replace(folder, target, interpreter, spec.identity, tell, uncached=True)
-        venv = _open(target, wait=True)
-        if venv is None:
-            raise VenvError(f"the virtualenv {target} was damaged while it was made")
-        return venv
+        await wanted.make(folder, tell, repair)
+        if venv := wanted.find(wait=True):
+            return venv
+        raise VenvError(f"the virtualenv in {folder} was damaged while it was made")
 
 
-async def _made_meanwhile(root: Path, spec: VenvSpec, request: PythonRequest | None, repair: bool) -> Venv | None:
-    venv = _find(root, spec, request)
+async def _made_meanwhile(wanted: _Base | _Overlay, repair: bool) -> Venv | None:
+    venv = wanted.find()
     if venv is None or not repair:
         return venv
     try:
-        works = await kernel_imports(venv.path, venv.python_version)
+        works = await kernel_imports(venv.path, venv.base, venv.python_version)
     except BaseException:
         release(venv.path)
         raise
@@ -194,26 +256,11 @@ async def _made_meanwhile(root: Path, spec: VenvSpec, request: PythonRequest | N
     return None
 
 
-async def _replace(
-    folder: Path,
-    target: Path,
-    interpreter: Interpreter,
-    identity: str,
-    tell: Progress,
-    uncached: bool = False,
-) -> None:
+async def _replace(folder: Path, target: Path, build: Callable[[Path], Awaitable[None]]) -> None:
     aside = await in_thread(_prepare, folder)
     try:
-        packages = await in_thread(packages_to_restore, folder, target)
         made = aside / "venv"
-        await build(
-            made,
-            interpreter=interpreter,
-            identity=identity,
-            packages=packages,
-            progress=tell,
-            uncached=uncached,
-        )
+        await build(made)
         await in_thread(_publish, made, target)
     finally:
         await in_thread(shutil.rmtree, aside, ignore_errors=True)
@@ -240,16 +287,15 @@ _owned: dict[Path, int] = {}
 """Homes of temporary environments and the locked file that says that their maker lives."""
 
 
-async def _make_temporary(spec: VenvSpec, request: PythonRequest | None, tell: Progress) -> Venv:
-    interpreter = await find_interpreter(request)
+async def _make_temporary(spec: VenvSpec, base: Venv, tell: Progress) -> Venv:
     home = await in_thread(_temporary_home)
     try:
-        marker = await build(home / "venv", interpreter=interpreter, identity=spec.identity, packages=[], progress=tell)
+        marker = await _build_overlay(home / "venv", base, spec.identity, [], tell)
     except BaseException:
         await in_thread(shutil.rmtree, home, ignore_errors=True)
         os.close(_owned.pop(home))
         raise
-    return _venv(home / "venv", marker, cached=False)
+    return _venv(home / "venv", marker, base.path, cached=False)
 
 
 def _temporary_home() -> Path:

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import kernel_bootstrap
-from py_code_mode.deps.distributions import installed_versions, pins
+from py_code_mode.deps.distributions import pins
 from py_code_mode.deps.locks import in_thread
-from py_code_mode.deps.uv import IPYKERNEL, RECORD_NAME, UvInstaller
+from py_code_mode.deps.uv import IPYKERNEL, RECORD_NAME, UvInstaller, write_constraints
 from py_code_mode.deps.uvtool import Completed, run_process, run_uv
 from py_code_mode.errors import InstallError, VenvError
 
 from .interpreters import Interpreter
 from .venv_layout import (
+    BASE,
+    POINTER,
     Marker,
     bootstrap_hash,
     bootstrap_sources,
@@ -28,27 +30,57 @@ from .venv_layout import (
 PROBE_TIMEOUT = 60.0
 """Seconds for importing the kernel: a cold start can exceed 10 s under load (ipybox #55)."""
 
+_IMPORT = "import ipykernel.kernelapp, ipykernel.ipkernel, kernel_bootstrap.forkserver as server; server.import_all()"
+
 _DISK_TROUBLE = ("No space left", "Read-only file system", "Permission denied", "quota exceeded", "cache at")
 
 
-async def build(
+async def build_base(
+    directory: Path, *, interpreter: Interpreter, progress: Callable[[str], None], uncached: bool = False
+) -> None:
+    """Make the virtualenv with the kernel's packages in ``directory``, which does not exist yet; its marker is last.
+
+    ``uncached`` downloads what the kernel needs: uv links files from its cache, so that editing an installed file
+    in place breaks it there too, for all environments that are made after that. Raises VenvError; then
+    ``directory`` may be there in part.
+    """
+    minor = ".".join(interpreter.version.split(".")[:2])
+    progress(f"Creating a virtualenv with Python {minor} (first time only)...")
+    await _make_venv(directory, interpreter)
+    progress("Installing ipykernel...")
+    await _install_kernel(directory, uncached)
+    packages = site_packages(directory, interpreter.version)
+    await in_thread(_copy_bootstrap, packages)
+    await in_thread(write_constraints, directory, packages)
+    # Python keeps what it compiles: done here, the first kernel need not wait for it.
+    await run_process([directory / "bin" / "python", "-P", "-c", _IMPORT], timeout=PROBE_TIMEOUT)
+    await _mark(directory, interpreter, BASE)
+
+
+async def build_overlay(
     directory: Path,
     *,
+    base: Path,
     interpreter: Interpreter,
     identity: str,
     packages: list[str],
     progress: Callable[[str], None],
-    uncached: bool = False,
 ) -> Marker:
-    """Make a virtualenv in ``directory``, which does not exist yet, and write its marker.
+    """Make the virtualenv of a workspace in ``directory``, which does not exist yet, over ``base``.
 
-    ``packages`` are installed again as well as can be: one that fails is told to ``progress``. ``uncached``
-    downloads what the kernel needs: uv links files from its cache, so that editing an installed file in place
-    breaks it there too, for all environments that are made after that. Raises
-    VenvError; then ``directory`` may be there in part.
+    Packages of its own come before those of ``base``. ``packages`` are installed again as well as can be: one that
+    fails is told to ``progress``. Raises VenvError; then ``directory`` may be there in part.
     """
-    minor = ".".join(interpreter.version.split(".")[:2])
-    progress(f"Creating a virtualenv with Python {minor} (first time only)...")
+    await _make_venv(directory, interpreter)
+    here = site_packages(directory, interpreter.version)
+    pointer = f"{site_packages(base, interpreter.version)}\n"
+    await in_thread((here / POINTER).write_text, pointer, "utf-8")
+    if packages:
+        await _install_again(UvInstaller(directory / "bin" / "python", here, base), packages, progress)
+    return await _mark(directory, interpreter, identity)
+
+
+async def _make_venv(directory: Path, interpreter: Interpreter) -> None:
     # Relocatable: the scripts in bin find their Python beside them, so that it can be made aside and renamed.
     # Made in its final place, one whose maker was killed would be in the way of the next maker, with an
     # orphaned uv perhaps still writing into it.
@@ -60,12 +92,9 @@ async def build(
         interpreter.path,
     ]
     _check(await run_uv(["venv", *flags], [directory]), directory)
-    progress("Installing ipykernel...")
-    await _install_kernel(directory, uncached)
-    packages_here = site_packages(directory, interpreter.version)
-    await in_thread(_copy_bootstrap, packages_here)
-    if packages:
-        await _install_again(directory, packages_here, packages, progress)
+
+
+async def _mark(directory: Path, interpreter: Interpreter, identity: str) -> Marker:
     marker = Marker(
         key=content_key(identity, interpreter.path, interpreter.version),
         identity=identity,
@@ -77,14 +106,12 @@ async def build(
     return marker
 
 
-async def kernel_imports(directory: Path, python_version: str) -> bool:
-    """Whether the kernel really can be imported in ``directory``, and is the one that belongs there."""
-    packages = site_packages(directory, python_version) / "kernel_bootstrap"
+async def kernel_imports(directory: Path, base: Path, python_version: str) -> bool:
+    """Whether the kernel of ``base`` really can be imported in ``directory``, and is the one that belongs there."""
     try:
-        if await in_thread(_copied_hash, packages) != bootstrap_hash():
+        if await in_thread(_copied_hash, site_packages(base, python_version) / "kernel_bootstrap") != bootstrap_hash():
             return False
-        code = "import ipykernel.kernelapp, ipykernel.ipkernel, kernel_bootstrap"
-        done = await run_process([directory / "bin" / "python", "-I", "-c", code], timeout=PROBE_TIMEOUT)
+        done = await run_process([directory / "bin" / "python", "-I", "-c", _IMPORT], timeout=PROBE_TIMEOUT)
     except (OSError, TimeoutError):
         return False
     return done.ok
@@ -106,8 +133,7 @@ def packages_to_restore(folder: Path, place: Path) -> list[str]:
 
 
 async def _install_kernel(directory: Path, uncached: bool) -> None:
-    # --compile-bytecode would cost 1.5 s here and save 0.3 s at the first start only: Python keeps what it
-    # compiled, and only a tenth of these files is ever imported by a kernel.
+    # --compile-bytecode would cost 1.5 s here: only a tenth of these files is ever imported by a kernel.
     args: list[str | Path] = ["pip", "install", "--python", directory / "bin" / "python"]
     if uncached:
         _check(await run_uv(args, [IPYKERNEL], env={"UV_NO_CACHE": "1"}), directory)
@@ -132,16 +158,10 @@ def _copied_hash(package: Path) -> str:
     return sources_hash([package / source.relative_to(base) for source in bootstrap_sources()], package)
 
 
-async def _install_again(
-    directory: Path, packages_here: Path, packages: list[str], progress: Callable[[str], None]
-) -> None:
-    fresh = await in_thread(installed_versions, packages_here)
-    wanted = [pin for pin in packages if pin.partition("==")[0].partition(" @")[0] not in fresh]
-    if not wanted:
-        return
-    progress(f"Installing again what was there ({len(wanted)} packages)...")
+async def _install_again(installer: UvInstaller, packages: list[str], progress: Callable[[str], None]) -> None:
+    progress(f"Installing again what was there ({len(packages)} packages)...")
     try:
-        report = await UvInstaller(directory / "bin" / "python", packages_here).install(wanted)
+        report = await installer.install(packages)
     except InstallError as error:
         progress(f"What was there could not be installed again: {error.message}")
         return

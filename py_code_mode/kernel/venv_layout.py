@@ -1,7 +1,8 @@
 """The layout of the cache of virtualenvs, and what an environment says of itself.
 
     <cache>/locks/<identity>.lock              held while an environment of that workspace is made or removed
-    <cache>/<identity>/py3.12-<key>/           one environment; complete when it holds its marker
+    <cache>/base/py3.12-<key>/                 the kernel's packages, for all workspaces with this Python
+    <cache>/<identity>/py3.12-<key>/           the packages of one workspace, over a base; complete with its marker
     <cache>/<identity>/.build-*, .trash-*      being made, being removed; left behind only by a killed process
 
 The marker is written last and before the rename into place, so an environment appears whole or not at all.
@@ -18,10 +19,16 @@ from pathlib import Path
 import kernel_bootstrap
 from py_code_mode.deps.uv import IPYKERNEL
 
-FORMAT = 1
+FORMAT = 2
 """Raised when environments made earlier cannot be used any more."""
 
 MARKER = "py-code-mode.json"
+
+BASE = ""
+"""The identity of the environment that holds the kernel's packages."""
+
+POINTER = "py-code-mode-base.pth"
+"""In the packages of a workspace: where those of its base are. Python puts them behind its own."""
 
 BUILDING = ".build-"
 TRASH = ".trash-"
@@ -81,7 +88,7 @@ def cache_root(cache_dir: Path | None) -> Path:
 
 def identity_name(identity: str) -> str:
     """The folder name of the workspace ``identity``."""
-    return _digest(identity.encode("utf-8", "surrogatepass"), 6)
+    return "base" if identity == BASE else _digest(identity.encode("utf-8", "surrogatepass"), 6)
 
 
 def content_key(identity: str, interpreter: Path, python_version: str) -> str:
@@ -135,13 +142,10 @@ def site_packages(directory: Path, python_version: str) -> Path:
 
 
 def looks_usable(directory: Path, marker: Marker) -> bool:
-    """The checks that cost nothing: the interpreter runs, the kernel's packages are there."""
+    """The checks that cost nothing: the interpreter runs, the kernel's packages are there or pointed to."""
     packages = site_packages(directory, marker.python_version)
-    return (
-        os.access(directory / "bin" / "python", os.X_OK)
-        and (packages / "ipykernel" / "__init__.py").is_file()
-        and (packages / "kernel_bootstrap" / "__init__.py").is_file()
-    )
+    needed = ["ipykernel/__init__.py", "kernel_bootstrap/__init__.py"] if marker.identity == BASE else [POINTER]
+    return os.access(directory / "bin" / "python", os.X_OK) and all((packages / name).is_file() for name in needed)
 
 
 def environments(folder: Path) -> list[Path]:
