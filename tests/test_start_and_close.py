@@ -11,6 +11,30 @@ from py_code_mode import Session
 from py_code_mode.errors import SessionClosedError
 
 from .sessions import open_session
+
+SUBSCRIBE_DURING_A_SEND = """\
+import threading, zmq
+
+publisher = get_ipython().kernel.iopub_thread
+client = zmq.Context().socket(zmq.SUB)
+client.subscribe(b"topic")
+subscribed = threading.Event()
+
+def send_until_subscribed():
+    # On the thread that sends: so the subscription comes in while it is not looking for any.
+    client.connect(publisher.socket.last_endpoint)
+    while not client.poll(1):
+        publisher._really_send([b"topic"])
+    subscribed.set()
+
+publisher.schedule(send_until_subscribed)
+assert subscribed.wait(20)
+message = [b"topic"]
+while message == [b"topic"] and client.poll(5000):
+    message = client.recv_multipart()
+client.close(0)
+b"iopub_welcome" in b"".join(message)
+"""
 from .venvs import make_wheel, use_only
 
 
@@ -88,3 +112,9 @@ async def test_a_requirement_that_cannot_be_installed_on_start_is_told_and_the_s
         assert (await session.run("1 + 1")).value == 2
     finally:
         await session.close()
+
+
+async def test_a_client_that_subscribes_while_the_kernel_sends_is_welcomed(session):
+    """A start waits for the welcome; zmq forgets the edge of a subscription that comes during a send."""
+    for _ in range(10):
+        assert (await session.run(SUBSCRIBE_DURING_A_SEND)).raise_for_error().value is True
