@@ -41,6 +41,7 @@ _NEEDED = (
 
 def main(modules: list[str]) -> None:
     """Serve until the host closes the socket."""
+    become_subreaper(False)  # its kernels are to fall to the supervisor
     import_all()
     failed = _preload(modules)
     gc.collect()

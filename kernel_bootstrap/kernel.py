@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import zmq
 from ipykernel.iostream import IOPubThread
@@ -21,7 +21,7 @@ from IPython.core.error import StdinNotImplementedError
 from tornado.ioloop import IOLoop
 from traitlets import Type
 
-from . import codec, namespaces, tracebacks
+from . import codec, identity, namespaces, tracebacks
 from .interrupts import Interrupts
 from .link import ZmqLink
 from .loops import PlainAwait
@@ -43,6 +43,7 @@ class CodeModeKernel(IPythonKernel):
     implementation = "py-code-mode"
     shell_class = Type(CellShell)
     compiler_class = Type(CellCompiler)
+    msg_types: ClassVar[list[str]] = [*IPythonKernel.msg_types, "identity_request"]  # type: ignore[misc]
     awaits_identity = False
     # ipykernel waits this long after each cell "to help output synchronisation"; our io thread keeps the order.
     _execute_sleep = 0.0
@@ -71,6 +72,19 @@ class CodeModeKernel(IPythonKernel):
     def do_shutdown(self, restart: bool) -> dict[str, Any]:
         self.stopping = True
         return dict(super().do_shutdown(restart))
+
+    async def identity_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Make a spare kernel that of a workspace; once, and before it runs any code."""
+        content: dict[str, Any] = {"status": "ok"}
+        try:
+            if not self.awaits_identity:
+                raise PermissionError("this kernel has its identity")
+            identity.assume(parent["content"])
+            self.shell.init_environment()
+            self.awaits_identity = False
+        except Exception as error:  # noqa: BLE001 - the host has to hear of it
+            content = {"status": "error", "message": f"{type(error).__name__}: {error}"}
+        self.session.send(stream, "identity_reply", content, parent, ident=ident)
 
     # -- cells ------------------------------------------------------------------------------------------
 

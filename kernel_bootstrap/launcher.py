@@ -30,10 +30,10 @@ class LaunchError(Exception):
         self.code = code or errno.EINVAL
 
 
-def become_subreaper() -> None:
-    """Makes this process the parent of its orphaned descendants. Kept over exec; Linux only."""
+def become_subreaper(reaps: bool = True) -> None:
+    """Makes this process the parent of its orphaned descendants, or no longer. Kept over exec; Linux only."""
     if LINUX:
-        _prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        _prctl(PR_SET_CHILD_SUBREAPER, int(reaps), 0, 0, 0)
 
 
 def die_with(parent: int) -> None:

@@ -12,6 +12,8 @@ Frames, both ways: a length of 4 bytes, big-endian, then that many bytes of JSON
 spawned process that ended, always after the answer that told its pid.
 
     spawn      argv, env, cwd, owner, subreaper   + 3 fds with the first byte: stdin, stdout, stderr → pid
+    adopt      pid, owner                         for a process that another one here has made: it is from now on as
+                                                  if it had been spawned, as a subreaper; for one of ours: a new owner
     signal     pid, signal, group                 → gone: it had ended
     end        pid, grace (seconds)               → left: [pids] that survived SIGKILL
     sweep      owner                              → left
@@ -47,6 +49,8 @@ MAX_FRAME = 64 << 20
 STDIO = 3
 TICK = 0.05
 """Seconds between two looks at processes that are being ended; the end of a child wakes at once."""
+STRANGERS = 256
+"""Ends of processes that are remembered in case they are adopted after all."""
 HOST_POLL = 0.25
 """Seconds between two looks at the host where there is no pidfd."""
 
@@ -59,6 +63,7 @@ class Supervisor:
         self._host = host
         self._host_fd = -1
         self._children: dict[int, Child] = {}
+        self._strangers: dict[int, int] = {}
         self._endings: list[Ending] = []
         self._tick = 0.0
         self._dirs: dict[str, None] = {}
@@ -237,6 +242,25 @@ class Supervisor:
             for fd in stdio:
                 os.close(fd)
 
+    def _adopt(self, request: dict[str, Any]) -> None:
+        pid, owner, number = request["pid"], request["owner"], request.get("id")
+        if pid in self._children:
+            self._children[pid].owner = owner
+            self._answer(number, pid=pid)
+            return
+        status = self._strangers.pop(pid, None)
+        try:
+            if status is None:
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            self._refuse(number, LaunchError("process", errno.ESRCH))
+            return
+        if status is None:
+            self._children[pid] = Child(owner, True)
+        self._answer(number, pid=pid)
+        if status is not None:  # it has ended before it was ours
+            self._send({"exit": pid, "status": status})
+
     def _signal(self, request: dict[str, Any]) -> None:
         pid = request["pid"]
         # Only a child that is not reaped: its pid cannot have become another's.
@@ -269,6 +293,7 @@ class Supervisor:
 
     _OPS: ClassVar[dict[str, Callable[[Supervisor, dict[str, Any]], None]]] = {
         "spawn": _spawn,
+        "adopt": _adopt,
         "signal": _signal,
         "end": _end,
         "sweep": _sweep,
@@ -292,6 +317,10 @@ class Supervisor:
                 self._send({"exit": pid, "status": status})
                 if child.subreaper:  # what it had adopted fell to us
                     self._begin(Ending((), lambda _: None, orphans=belongs_to(child.owner)))
+            else:
+                self._strangers[pid] = status
+                while len(self._strangers) > STRANGERS:
+                    del self._strangers[next(iter(self._strangers))]
         self._tick = 0.0
 
     def _begin(self, ending: Ending) -> None:

@@ -6,18 +6,20 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from py_code_mode.deps.uv import UvInstaller
 from py_code_mode.errors import KernelStartError, SessionClosedError
 from py_code_mode.host.server import Handlers
 from py_code_mode.kernel.execution import Execution
-from py_code_mode.kernel.provisioner import Launch
-from py_code_mode.kernel.running import RunningKernel
+from py_code_mode.kernel.launch import Launch
 from py_code_mode.kernel.venv import Venv, VenvSpec, ensure_venv, release_venv
 from py_code_mode.results import ExecutionResult, OutputCollector
 
 from .base import Capability, Host, Listener
+
+if TYPE_CHECKING:
+    from py_code_mode.kernel.running import RunningKernel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,9 @@ class SubprocessConfig:
     max_value_bytes     of the value; a larger one is cut and marked. None = all
     interrupt_grace     seconds in which interrupted code has to end, before its kernel is killed
     start_timeout       seconds in which a kernel has to come up
+    fork_server         start kernels by forking a process that has imported what they need (Linux)
+    spares              kernels that are kept ready for the next session or reset, while a session is open. 0 = none
+    preload             modules that the fork server imports, such as "numpy": their import is free in each kernel
     env                 variables for the kernel, beside those of this process
     cwd                 where the code starts; None: the base directory of the storage, else the current one
     """
@@ -48,6 +53,9 @@ class SubprocessConfig:
     max_value_bytes: int | None = 100 * 1000 * 1000
     interrupt_grace: float = 2.0
     start_timeout: float = 60.0
+    fork_server: bool = True
+    spares: int = 1
+    preload: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
 
@@ -155,12 +163,25 @@ class SubprocessExecutor:
         host, venv = self._host, self._venv
         if host is None or venv is None:
             raise SessionClosedError("the session is closed")
-        launch = Launch(venv=venv, cwd=Path(host.cwd), owner=host.owner, env=self.config.env, hidden=host.hidden())
-        self._kernel = asyncio.get_running_loop().create_task(
-            RunningKernel.start(host.engine, launch, self._handlers, timeout=self.config.start_timeout)
+        kernel = host.engine.kernels.kernel(
+            self._launch(host, venv), self._handlers, timeout=self.config.start_timeout, progress=host.progress
         )
+        self._kernel = asyncio.get_running_loop().create_task(kernel)
         self._kernel.add_done_callback(_seen)
         return self._kernel
+
+    def _launch(self, host: Host, venv: Venv) -> Launch:
+        config = self.config
+        return Launch(
+            venv=venv,
+            cwd=Path(host.cwd),
+            owner=host.owner,
+            env=config.env,
+            hidden=host.hidden(),
+            fork=config.fork_server,
+            spares=config.spares,
+            preload=tuple(config.preload),
+        )
 
     async def _running(self) -> RunningKernel:
         task = self._kernel
@@ -198,6 +219,7 @@ class SubprocessExecutor:
         venv, self._venv = self._venv, None
         await self._end_kernel()
         if host is not None:
+            await host.engine.kernels.leave(host.owner)
             await (await host.engine.processes()).sweep(host.owner)
         if venv is not None:
             await release_venv(venv)

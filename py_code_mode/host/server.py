@@ -45,6 +45,10 @@ class LinkServer:
         self._socket.bind(endpoint)
         self._reader = SocketReader(asyncio.get_running_loop(), self._socket, self._on_message)
 
+    def serve(self, handlers: Handlers) -> None:
+        """Answer by these handlers from now on."""
+        self._handlers = handlers
+
     def cancel_cell(self, cell: str) -> None:
         """Cancel the requests that serve this cell, their tools included, and refuse new ones from it."""
         self._cancelled.add(cell)

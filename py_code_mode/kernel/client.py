@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import jupyter_client.session
 import zmq
 
+from py_code_mode.errors import KernelStartError
+
 from .sockets import SocketReader
 
 _DELIMITER = b"<IDS|MSG>"
@@ -45,6 +47,7 @@ class KernelClient:
             key=info["key"].encode(), signature_scheme=info["signature_scheme"], digest_history_size=0
         )
         self._requests: dict[str, Request] = {}
+        self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
         self._replies: dict[str, Callable[[dict[str, Any]], None]] = {}
         # No high-water marks: libzmq drops silently beyond them, and a lost idle is a hang. The budget for output
         # is kept where the messages are collected.
@@ -75,6 +78,15 @@ class KernelClient:
         self._requests[msg_id] = request
         self._send(0, self._shell, message)
         return msg_id
+
+    async def give_identity(self, identity: dict[str, Any]) -> None:
+        """Make a spare kernel that of a workspace. Raises KernelStartError when it cannot be."""
+        message = self._session.msg("identity_request", identity)
+        answer = self._answers[message["header"]["msg_id"]] = asyncio.get_running_loop().create_future()
+        self._send(0, self._shell, message)
+        content = await answer
+        if content.get("status") != "ok":
+            raise KernelStartError(f"the kernel cannot work for this workspace: {content.get('message')}")
 
     def forget(self, msg_id: str) -> None:
         """What still comes for this request is late output; it belongs to nobody."""
@@ -124,8 +136,11 @@ class KernelClient:
         self._readers[reader].check()
 
     def _on_shell(self, frames: list[bytes]) -> None:
-        if (message := self._unpack(frames)) and (request := self._requests.get(message[1])):
-            request.on_reply(message[2])
+        if message := self._unpack(frames):
+            if request := self._requests.get(message[1]):
+                request.on_reply(message[2])
+            elif (answer := self._answers.pop(message[1], None)) and not answer.done():
+                answer.set_result(message[2])
 
     def _on_control(self, frames: list[bytes]) -> None:
         if (message := self._unpack(frames)) and (on_reply := self._replies.pop(message[1], None)):

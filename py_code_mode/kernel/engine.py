@@ -21,6 +21,8 @@ from .processes import Processes
 if TYPE_CHECKING:
     import zmq
 
+    from .pool import Pool
+
 T = TypeVar("T")
 
 _WORKERS = 16
@@ -42,6 +44,7 @@ class Engine:
         self._leases = 0
         self._context: zmq.Context[Any] | None = None
         self._processes: asyncio.Task[Processes] | None = None
+        self._kernels: Pool | None = None
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="py-code-mode worker")
         self.loop.set_default_executor(self._pool)
         self._thread = threading.Thread(target=self._main, name="py-code-mode engine", daemon=True)
@@ -78,6 +81,15 @@ class Engine:
 
             self._context = zmq.Context()
         return self._context
+
+    @property
+    def kernels(self) -> Pool:
+        """Where kernels come from."""
+        if self._kernels is None:
+            from .pool import Pool
+
+            self._kernels = Pool(self)
+        return self._kernels
 
     async def processes(self) -> Processes:
         """The supervisor's client; started at the first call, and again after it was lost."""
@@ -138,6 +150,8 @@ class Engine:
             raise
 
     async def _close(self) -> None:
+        if self._kernels is not None:
+            await self._kernels.close()
         if self._processes is not None:
             try:
                 processes = await self._processes

@@ -59,6 +59,13 @@ class Process:
         if self.returncode is None:
             self._processes._tell("signal", pid=self.pid, signal=int(signum), group=group)
 
+    def give(self, owner: str) -> str:
+        """From now on it belongs to ``owner``; returns what its environment has to say so (``Processes.mark``)."""
+        self.owner = owner
+        mark = self._processes.mark(owner)
+        self._processes._tell("adopt", pid=self.pid, owner=mark)
+        return mark
+
     async def wait(self) -> int:
         """The returncode, once the process has ended."""
         return await asyncio.shield(self._exited)
@@ -155,7 +162,7 @@ class Processes:
             "argv": [_text(part) for part in argv],
             "env": {_text(name): _text(value) for name, value in env.items()},
             "cwd": _absolute(cwd),
-            "owner": self._mark + _text(owner),
+            "owner": self.mark(owner),
             "subreaper": subreaper,
         }
         async with self._spawning:
@@ -175,9 +182,30 @@ class Processes:
                 raise
         return process
 
+    async def adopt(self, pid: int, owner: str) -> Process:
+        """Take over a process whose parent is the supervisor. Raises ProcessError when there is no such process."""
+        request = {"pid": pid, "owner": self.mark(owner)}
+        reply = self._request("adopt", request, [], lambda answer: self._adopt(answer["pid"], owner))
+        try:
+            async with asyncio.timeout(REPLY_TIMEOUT):
+                process: Process = await asyncio.shield(reply)
+        except _Refused:
+            raise ProcessError(f"there is no process {pid} to take over") from None
+        except TimeoutError:
+            self._channel.close()
+            raise ProcessError("the supervisor of processes does not answer") from None
+        except asyncio.CancelledError:
+            self._discard(reply)
+            raise
+        return process
+
+    def mark(self, owner: str) -> str:
+        """``owner`` as it stands in the environment of a process (``proctree.OWNER``)."""
+        return self._mark + _text(owner)
+
     async def sweep(self, owner: str) -> None:
         """Ends every process of ``owner``, daemons included. Raises ProcessError without a supervisor."""
-        _warn_of((await self._ask("sweep", owner=self._mark + _text(owner)))["left"])
+        _warn_of((await self._ask("sweep", owner=self.mark(owner)))["left"])
 
     def own_dir(self, path: str | os.PathLike[str]) -> None:
         """Has a directory removed when this process is gone, whatever way it goes."""

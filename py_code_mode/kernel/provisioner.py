@@ -11,8 +11,6 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +21,12 @@ from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from py_code_mode.host.server import Handlers, LinkServer
 
 from .engine import Engine
+from .forkserver import ForkServer
+from .launch import Launch
 from .processes import Process
-from .venv import Venv
 
 _LONGEST_BASE = 60
 """A socket path has 107 bytes in all (unix(7)); a longer temporary directory gives way to /tmp."""
-
-_FOREIGN = ("PYTHON", "JPY_", "JUPYTER_", "IPYTHON", "PYTEST_", "UV_", "VIRTUAL_ENV", "CONDA_PREFIX")
-"""Beginnings of variables that describe the host's Python, not the kernel's."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
-    """What a kernel is launched with. ``owner`` marks every process of its session."""
-
-    venv: Venv
-    cwd: Path
-    owner: str
-    env: Mapping[str, str] = field(default_factory=dict)
-    hidden: frozenset[str] = frozenset()
 
 
 class CodeModeProvisioner(KernelProvisionerBase):
@@ -51,18 +36,31 @@ class CodeModeProvisioner(KernelProvisionerBase):
     link: LinkServer
 
     _engine: Engine
-    _launch: Launch
+    _launch: Launch | None
+    _server: ForkServer | None
     _handlers: Handlers
     _process: Process | None = None
 
     @classmethod
-    def make(cls, engine: Engine, launch: Launch, handlers: Handlers) -> CodeModeProvisioner:
-        """A provisioner for one launch."""
-        argv = [str(launch.venv.python), "-P", "-m", "kernel_bootstrap", "{connection_file}"]
+    def make(
+        cls, engine: Engine, launch: Launch | None, handlers: Handlers, server: ForkServer | None = None
+    ) -> CodeModeProvisioner:
+        """A provisioner for one launch: by ``server``, or in a process that starts from scratch.
+
+        Without a ``launch``, which needs a server, the kernel is a spare one: see ``assign``.
+        """
+        argv = [str(launch.venv.python), "-P", "-m", "kernel_bootstrap", "{connection_file}"] if launch else []
         spec = KernelSpec(argv=argv, display_name="py-code-mode", language="python", interrupt_mode="signal")
         made = cls(kernel_spec=spec, kernel_id=secrets.token_hex(8))
-        made._engine, made._launch, made._handlers = engine, launch, handlers
+        made._engine, made._launch, made._server, made._handlers = engine, launch, server, handlers
         return made
+
+    def assign(self, launch: Launch, handlers: Handlers) -> dict[str, Any]:
+        """Make the spare kernel that of ``launch``; returns the identity that it has to be told."""
+        assert self._process is not None
+        self._launch = launch
+        self.link.serve(handlers)
+        return launch.identity(self.directory, self._process.give(launch.owner))
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Make the directory with the connection file; returns ``cmd``, ``env`` and ``cwd`` of the launch."""
@@ -77,37 +75,30 @@ class CodeModeProvisioner(KernelProvisionerBase):
         connection_file.write_text(json.dumps(self.connection_info))
         (self.directory / "link.json").write_text(json.dumps({"endpoint": endpoint, "key": key}))
         cmd = [part.format(connection_file=connection_file) for part in self.kernel_spec.argv]
-        return {"cmd": cmd, "env": self._environment(), "cwd": str(self._launch.cwd)}
-
-    def _environment(self) -> dict[str, str]:
         launch = self._launch
-        env = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in launch.hidden and not name.startswith(_FOREIGN)
+        return {
+            "cmd": cmd,
+            "env": launch.environment(self.directory) if launch else {},
+            "cwd": str(launch.cwd) if launch else "/",
         }
-        env["VIRTUAL_ENV"] = str(launch.venv.path)
-        env["PATH"] = os.pathsep.join((str(launch.venv.python.parent), env.get("PATH", os.defpath)))
-        env["IPYTHONDIR"] = str(self.directory / "ipython")
-        env["JUPYTER_RUNTIME_DIR"] = str(self.directory)
-        # Beside the venv, not in the session's directory: matplotlib takes seconds to make its font cache anew.
-        env["MPLCONFIGDIR"] = str(launch.venv.path / "matplotlib")
-        env |= launch.env
-        return env
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the process; returns the connection information."""
         processes = await self._engine.processes()
-        with (self.directory / "stderr.log").open("ab") as log:
-            self._process = await processes.spawn(
-                cmd,
-                env=kwargs["env"],
-                cwd=kwargs["cwd"],
-                owner=self._launch.owner,
-                stdout=log.fileno(),
-                stderr=log.fileno(),
-                subreaper=True,
-            )
+        launch = self._launch
+        if self._server is not None:
+            self._process = await self._server.fork(self.directory, launch)
+        elif launch is not None:
+            with (self.directory / "stderr.log").open("ab") as log:
+                self._process = await processes.spawn(
+                    cmd,
+                    env=kwargs["env"],
+                    cwd=kwargs["cwd"],
+                    owner=launch.owner,
+                    stdout=log.fileno(),
+                    stderr=log.fileno(),
+                    subreaper=True,
+                )
         return self.connection_info
 
     @property

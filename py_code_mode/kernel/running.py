@@ -17,7 +17,9 @@ from py_code_mode.host.server import Handlers, LinkServer
 
 from .client import KernelClient
 from .engine import Engine
-from .provisioner import CodeModeProvisioner, Launch
+from .forkserver import ForkServer
+from .launch import Launch
+from .provisioner import CodeModeProvisioner
 
 _KILL_WAIT = 5.0
 """How long to wait for the news that a killed process is gone; a stopped supervisor never brings it. Seconds."""
@@ -29,17 +31,29 @@ _SHUTDOWN_GRACE = 2.0
 class RunningKernel:
     """One started kernel. Make it with ``start``; ``end`` or ``kill`` it."""
 
-    def __init__(self, provisioner: CodeModeProvisioner, client: KernelClient) -> None:
-        self.client = client
+    def __init__(self, provisioner: CodeModeProvisioner, info: dict[str, Any]) -> None:
         self._provisioner = provisioner
+        self._info = info
+        self._client: KernelClient | None = None
         self._listeners: list[Callable[[], None]] = []
         self.returncode: int | None = None
         self._pidfd = _open_pidfd(provisioner.pid)
         self._exit = asyncio.get_running_loop().create_task(self._watch())
 
     @classmethod
-    async def start(cls, engine: Engine, launch: Launch, handlers: Handlers, *, timeout: float) -> RunningKernel:
-        """Launch a kernel and wait until it runs cells; KernelStartError when that takes over ``timeout`` seconds."""
+    async def start(
+        cls,
+        engine: Engine,
+        launch: Launch | None,
+        handlers: Handlers,
+        *,
+        timeout: float,
+        server: ForkServer | None = None,
+    ) -> RunningKernel:
+        """Launch a kernel and wait until it runs cells; KernelStartError when that takes over ``timeout`` seconds.
+
+        ``server`` forks it; then ``launch`` may be None, for a spare kernel that waits for ``hand_out``.
+        """
         loop = asyncio.get_running_loop()
         hello: asyncio.Future[None] = loop.create_future()
 
@@ -50,17 +64,36 @@ class RunningKernel:
                 hello.set_result(None)
             return {}
 
-        provisioner = CodeModeProvisioner.make(engine, launch, {**handlers, "hello": on_hello})
+        provisioner = CodeModeProvisioner.make(engine, launch, {**handlers, "hello": on_hello}, server)
         kernel: RunningKernel | None = None
         try:
             arguments = await provisioner.pre_launch()
             info = await provisioner.launch_kernel(arguments.pop("cmd"), **arguments)
-            kernel = cls(provisioner, KernelClient(engine.context, dict(info)))
-            await kernel._until_ready(hello, timeout)
+            kernel = cls(provisioner, dict(info))
+            await kernel._until_ready(engine, hello, timeout)
         except BaseException:
             await asyncio.shield(cls._abandon(provisioner, kernel))
             raise
         return kernel
+
+    async def hand_out(self, launch: Launch, handlers: Handlers) -> bool:
+        """Make this spare kernel that of ``launch``; False if it has ended in the meantime.
+
+        Raises KernelStartError when it cannot work there: it is ended then.
+        """
+        give = asyncio.ensure_future(self.client.give_identity(self._provisioner.assign(launch, handlers)))
+        try:
+            await asyncio.wait({give, self._exit}, return_when=asyncio.FIRST_COMPLETED)
+            if give.done():
+                give.result()
+                return True
+        except BaseException:
+            await asyncio.shield(self._abandon(self._provisioner, self))
+            raise
+        finally:
+            give.cancel()
+        await self.close()
+        return False
 
     @staticmethod
     async def _abandon(provisioner: CodeModeProvisioner, kernel: RunningKernel | None) -> None:
@@ -71,19 +104,31 @@ class RunningKernel:
             await provisioner.kill()
             await provisioner.cleanup()
 
-    async def _until_ready(self, hello: asyncio.Future[None], timeout: float) -> None:
-        both = {hello, self.client.ready}
-        ready = asyncio.ensure_future(asyncio.wait(both))
-        either: set[asyncio.Future[Any]] = {ready, self._exit}
+    async def _until_ready(self, engine: Engine, hello: asyncio.Future[None], timeout: float) -> None:
+        async def ready() -> None:
+            await hello
+            # Not earlier: zmq looks for a socket that is not there yet only every 100 ms.
+            self._client = KernelClient(engine.context, self._info)
+            await self._client.ready
+
+        task = asyncio.ensure_future(ready())
+        either: set[asyncio.Future[Any]] = {task, self._exit}
         try:
             done, _ = await asyncio.wait(either, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            ready.cancel()
-        if ready in done:
+            task.cancel()
+        if task in done:
+            task.result()
             return
         how = self.describe_end() if self.ended else f"it was not ready after {timeout:g} s"
         last = self._provisioner.last_stderr()
         raise KernelStartError(f"the kernel did not start: {how}" + (f"\n{last}" if last else ""))
+
+    @property
+    def client(self) -> KernelClient:
+        """The client's end of its channels."""
+        assert self._client is not None, "the kernel has not started"
+        return self._client
 
     @property
     def ended(self) -> bool:
@@ -157,7 +202,8 @@ class RunningKernel:
         if self._pidfd is not None:
             os.close(self._pidfd)
             self._pidfd = None
-        self.client.close()
+        if self._client is not None:
+            self._client.close()
         await self._provisioner.cleanup()
 
     async def _watch(self) -> None:
