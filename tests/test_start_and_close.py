@@ -11,6 +11,7 @@ from py_code_mode import Session
 from py_code_mode.errors import SessionClosedError
 
 from .sessions import open_session
+from .venvs import make_wheel, use_only
 
 SUBSCRIBE_DURING_A_SEND = """\
 import threading, zmq
@@ -35,7 +36,6 @@ while message == [b"topic"] and client.poll(5000):
 client.close(0)
 b"iopub_welcome" in b"".join(message)
 """
-from .venvs import make_wheel, use_only
 
 
 async def test_a_second_start_waits_for_the_first(tmp_path):
