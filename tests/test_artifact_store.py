@@ -6,6 +6,7 @@ import os
 import string
 import tempfile
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -96,6 +97,47 @@ def test_what_was_read_stays_as_it_was_when_the_artifact_is_replaced_and_deleted
     save_value(store, "large", b"b" * (1 << 20))
     store.delete("large")
     assert bytes(data) == b"a" * (2 << 20)
+
+
+def test_what_is_written_bit_by_bit_is_there_when_it_is_committed_and_not_before(store):
+    save_value(store, "a", "old")
+    with closing(store.create("a", "bytes", {"d": 1}, "new one", {"k": 1})) as writer:
+        for part in (b"one ", bytearray(b"two "), memoryview(b"three"), b""):
+            writer.write(part)
+        assert (load_value(store, "a"), len(store.list())) == ("old", 1)
+        saved = writer.commit()
+    assert (saved.size, saved.format, saved.details, saved.description, saved.metadata) == (
+        13,
+        "bytes",
+        {"d": 1},
+        "new one",
+        {"k": 1},
+    )
+    assert store.get("a") == saved
+    assert load_value(store, "a") == b"one two three"
+
+
+def test_what_is_closed_before_it_is_committed_was_never_there(store):
+    writer = store.create("given up", "bytes", {})
+    writer.write(b"x" * 100_000)
+    writer.close()
+    writer.close()
+    assert store.list() == []
+
+
+def test_what_was_opened_can_be_read_to_its_end_when_the_artifact_is_replaced_and_deleted(store):
+    save_value(store, "large", b"a" * (2 << 20))
+    artifact, source = store.open("large")
+    with closing(source):
+        begin = source.read(1 << 20)
+        save_value(store, "large", b"b" * (1 << 20))
+        store.delete("large")
+        rest = bytearray(artifact.size)
+        count = source.readinto(memoryview(rest))
+        assert begin + rest[:count] == b"a" * (2 << 20)
+        assert source.read(1) == b""
+    with pytest.raises(ArtifactNotFoundError):
+        store.open("large")
 
 
 @pytest.mark.parametrize(
