@@ -8,4 +8,6 @@ from .start import start, without_debugger
 
 if __name__ == "__main__":
     without_debugger()
-    start(sys.argv[1]).start()
+    app = start(sys.argv[1])
+    app.start()
+    app.leave()

@@ -28,11 +28,21 @@ from .launcher import become_subreaper, die_with
 from .start import start, without_debugger
 
 _NEEDED = (
-    "kernel_bootstrap.kernel",
+    "kernel_bootstrap.app",
     "IPython.core.completer",
+    "IPython.core.completerlib",
+    "IPython.core.debugger",
+    "IPython.core.logger",
     "IPython.core.magics",
+    "IPython.core.oinspect",
+    "IPython.extensions.storemagic",
     "asyncio.selector_events",
+    "concurrent.futures.thread",
     "encodings.idna",
+    "fractions",
+    "kernel_bootstrap.codec_decode",
+    "kernel_bootstrap.codec_encode",
+    "pwd",
     "tornado.platform.asyncio",
     "zmq.eventloop.zmqstream",
 )
@@ -148,7 +158,9 @@ def _serve(request: dict[str, Any]) -> None:
         numbers.seed()  # Python's own generators are seeded anew in a forked process
     if request["identity"] is not None:
         identity.assume(request["identity"])
-    start(request["connection_file"], spare=request["identity"] is None).start()
+    app = start(request["connection_file"], spare=request["identity"] is None)
+    app.start()
+    app.leave()
 
 
 if __name__ == "__main__":

@@ -9,16 +9,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar
 
 import zmq
-from ipykernel.iostream import IOPubThread
 from ipykernel.ipkernel import IPythonKernel
-from ipykernel.kernelapp import IPKernelApp
 from IPython.core.error import StdinNotImplementedError
-from tornado.ioloop import IOLoop
 from traitlets import Type
 
 from . import codec, identity, namespaces, tracebacks
@@ -38,7 +33,7 @@ VALUE_MESSAGE = "py_code_mode_value"
 
 
 class CodeModeKernel(IPythonKernel):
-    """One kernel; made and started by ``CodeModeApp``."""
+    """One kernel; made and started by ``app.CodeModeApp``."""
 
     implementation = "py-code-mode"
     shell_class = Type(CellShell)
@@ -253,67 +248,3 @@ class CodeModeKernel(IPythonKernel):
         if trackers:
             with contextlib.suppress(zmq.NotDone):
                 trackers[0].wait(1.0)
-
-
-class WelcomingThread(IOPubThread):
-    """Sends what the kernel publishes, and loses no subscription: each is answered with ``iopub_welcome``.
-
-    zmq's descriptor is edge-triggered, and a send swallows the edge of a subscription that has just come in; the
-    stream that reads those would not hear of it, and the client would wait for its welcome in vain.
-    """
-
-    def _really_send(self, *args: Any, **kwargs: Any) -> None:
-        super()._really_send(*args, **kwargs)
-        if not self.closed and int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN:
-            self._xpub_stream.flush(zmq.POLLIN)
-
-
-class CodeModeApp(IPKernelApp):
-    """Starts a kernel from its connection file; ``link.json`` lies beside it."""
-
-    kernel_class = Type(CodeModeKernel)
-    outstream_class = "kernel_bootstrap.streams.CellStream"
-
-    def initialize(self, argv: Any = None) -> None:
-        super().initialize(argv)
-        self.session.pack = robust_packer(self.session.pack)
-        link_file = Path(self.abs_connection_file).with_name("link.json")
-        self.kernel.prepare(
-            json.loads(link_file.read_text(encoding="utf-8")), asyncio.get_event_loop_policy().get_event_loop()
-        )
-
-    def init_iopub(self, context: zmq.Context[Any]) -> None:
-        # No high-water mark: libzmq would drop messages silently, a cell's idle among them. No pipe for forked
-        # children either: they write to the pipe of their cell.
-        context.setsockopt(zmq.SNDHWM, 0)
-        self.iopub_socket = context.socket(zmq.XPUB)
-        self.iopub_socket.linger = 1000
-        self.iopub_port = self._bind_socket(self.iopub_socket, self.iopub_port)
-        self.configure_tornado_logger()
-        self.iopub_thread = WelcomingThread(self.iopub_socket, pipe=False, session=self.session)
-        self.iopub_thread.start()
-        self.iopub_socket = self.iopub_thread.background_socket
-
-    def init_signal(self) -> None:
-        """Interrupts installs the handler."""
-
-    def start(self) -> None:
-        """Serve until a shutdown is asked for; a cell that stops the loop, or lets an interrupt or SystemExit
-        escape from a task, does not end it."""
-        self.kernel.start()
-        self.io_loop = IOLoop.current()
-        while not self.kernel.stopping:
-            with contextlib.suppress(KeyboardInterrupt, SystemExit):
-                self.io_loop.start()
-
-
-def robust_packer(pack: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """``pack``, and JSON in ASCII for what it refuses: a lone surrogate in a message must not lose the message."""
-
-    def packed(content: Any) -> bytes:
-        try:
-            return pack(content)
-        except ValueError:
-            return json.dumps(content, default=str).encode("ascii")
-
-    return packed

@@ -23,14 +23,14 @@ def without_debugger() -> None:
 
 
 def start(connection_file: str, *, spare: bool = False) -> Any:
-    """A kernel that is ready to serve; its ``start()`` does, until it is shut down.
+    """A kernel that is ready to serve: ``start()`` does until it is shut down, ``leave()`` ends the process.
 
     A ``spare`` runs no code before it was given an identity (``kernel_bootstrap.identity``).
     """
     faults.enable(Path(connection_file).parent)
     from traitlets.config import Config
 
-    from .kernel import CodeModeApp
+    from .app import CodeModeApp
 
     config = Config()
     config.HistoryManager.enabled = False  # a sqlite file and a thread that nobody asked for

@@ -199,30 +199,36 @@ class SubprocessExecutor:
     async def reset(self) -> None:
         """Restart the kernel, after what is queued."""
         async with self._turn:
-            await self._end_kernel()
-            self._lost_kernel = False
-            await self._running()
-
-    async def _end_kernel(self) -> None:
-        task, self._kernel = self._kernel, None
-        if task is None:
-            return
-        if not task.done():
-            task.cancel()
-        await asyncio.wait({task})
-        if not task.cancelled() and task.exception() is None:
-            await task.result().end()
+            old, self._kernel = self._kernel, None
+            end = asyncio.ensure_future(_end(old))
+            try:
+                self._lost_kernel = False
+                await self._running()
+            finally:
+                await asyncio.shield(end)  # the next code must not meet what the last has left
 
     async def close(self) -> None:
         """End the kernel, what its code has left behind, and a temporary virtualenv."""
         host, self._host = self._host, None
         venv, self._venv = self._venv, None
-        await self._end_kernel()
+        kernel, self._kernel = self._kernel, None
+        await _end(kernel)
         if host is not None:
             await host.engine.kernels.leave(host.owner)
             await (await host.engine.processes()).sweep(host.owner)
         if venv is not None:
             await release_venv(venv)
+
+
+async def _end(kernel: asyncio.Task[RunningKernel] | None) -> None:
+    """End a kernel, also one that has not started yet."""
+    if kernel is None:
+        return
+    if not kernel.done():
+        kernel.cancel()
+    await asyncio.wait({kernel})
+    if not kernel.cancelled() and kernel.exception() is None:
+        await kernel.result().end()
 
 
 def _interrupted_before_start() -> ExecutionResult:

@@ -1,0 +1,107 @@
+"""The application around a kernel: its sockets and threads, from the connection file to the end of the process."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import json
+import sys
+import threading
+from collections.abc import Callable
+from os import _exit as exit_now  # before it is wrapped by what flushes the streams, which are closed by then
+from pathlib import Path
+from typing import Any, NoReturn
+
+import zmq
+from ipykernel.iostream import IOPubThread
+from ipykernel.kernelapp import IPKernelApp
+from tornado.ioloop import IOLoop
+from traitlets import Type
+
+from .kernel import CodeModeKernel
+
+
+class WelcomingThread(IOPubThread):
+    """Sends what the kernel publishes, and loses no subscription: each is answered with ``iopub_welcome``.
+
+    zmq's descriptor is edge-triggered, and a send swallows the edge of a subscription that has just come in; the
+    stream that reads those would not hear of it, and the client would wait for its welcome in vain.
+    """
+
+    def _really_send(self, *args: Any, **kwargs: Any) -> None:
+        super()._really_send(*args, **kwargs)
+        if not self.closed and int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            self._xpub_stream.flush(zmq.POLLIN)
+
+
+class CodeModeApp(IPKernelApp):
+    """Starts a kernel from its connection file; ``link.json`` lies beside it."""
+
+    kernel_class = Type(CodeModeKernel)
+    outstream_class = "kernel_bootstrap.streams.CellStream"
+
+    def initialize(self, argv: Any = None) -> None:
+        super().initialize(argv)
+        self.session.pack = robust_packer(self.session.pack)
+        link_file = Path(self.abs_connection_file).with_name("link.json")
+        self.kernel.prepare(
+            json.loads(link_file.read_text(encoding="utf-8")), asyncio.get_event_loop_policy().get_event_loop()
+        )
+
+    def init_iopub(self, context: zmq.Context[Any]) -> None:
+        # No high-water mark: libzmq would drop messages silently, a cell's idle among them. No pipe for forked
+        # children either: they write to the pipe of their cell.
+        context.setsockopt(zmq.SNDHWM, 0)
+        self.iopub_socket = context.socket(zmq.XPUB)
+        self.iopub_socket.linger = 1000
+        self.iopub_port = self._bind_socket(self.iopub_socket, self.iopub_port)
+        self.configure_tornado_logger()
+        self.iopub_thread = WelcomingThread(self.iopub_socket, pipe=False, session=self.session)
+        self.iopub_thread.start()
+        self.iopub_socket = self.iopub_thread.background_socket
+
+    def init_signal(self) -> None:
+        """Interrupts installs the handler."""
+
+    def log_connection_info(self) -> None:
+        """Nothing: whoever needs it has made the connection file."""
+
+    def close(self) -> None:
+        # ipykernel ends the iopub thread first, and then waits for this one, which may be about to publish the idle
+        # of the shutdown: there is nobody left to take it then, and both would wait for ever.
+        if self.control_thread and self.control_thread.is_alive():
+            self.control_thread.stop()
+            self.control_thread.join()
+        super().close()
+
+    def start(self) -> None:
+        """Serve until a shutdown is asked for; a cell that stops the loop, or lets an interrupt or SystemExit
+        escape from a task, does not end it."""
+        self.kernel.start()
+        self.io_loop = IOLoop.current()
+        while not self.kernel.stopping:
+            with contextlib.suppress(KeyboardInterrupt, SystemExit):
+                self.io_loop.start()
+
+    def leave(self) -> NoReturn:
+        """End the process as the interpreter would, without the tens of milliseconds that it takes to free memory."""
+        threading._shutdown()
+        atexit._run_exitfuncs()
+        for stream in (sys.__stdout__, sys.__stderr__):
+            if stream is not None:
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+        exit_now(0)
+
+
+def robust_packer(pack: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """``pack``, and JSON in ASCII for what it refuses: a lone surrogate in a message must not lose the message."""
+
+    def packed(content: Any) -> bytes:
+        try:
+            return pack(content)
+        except ValueError:
+            return json.dumps(content, default=str).encode("ascii")
+
+    return packed
