@@ -6,7 +6,6 @@ import asyncio
 import atexit
 import contextlib
 import json
-import sys
 import threading
 from collections.abc import Callable
 from os import _exit as exit_now  # before it is wrapped by what flushes the streams, which are closed by then
@@ -67,31 +66,27 @@ class CodeModeApp(IPKernelApp):
     def log_connection_info(self) -> None:
         """Nothing: whoever needs it has made the connection file."""
 
-    def close(self) -> None:
-        # ipykernel ends the iopub thread first, and then waits for this one, which may be about to publish the idle
-        # of the shutdown: there is nobody left to take it then, and both would wait for ever.
-        if self.control_thread and self.control_thread.is_alive():
-            self.control_thread.stop()
-            self.control_thread.join()
-        super().close()
-
     def start(self) -> None:
         """Serve until a shutdown is asked for; a cell that stops the loop, or lets an interrupt or SystemExit
         escape from a task, does not end it."""
         self.kernel.start()
         self.io_loop = IOLoop.current()
+        if self.kernel.awaits_identity:
+            self.io_loop.add_callback(self.kernel.warm_up)
         while not self.kernel.stopping:
             with contextlib.suppress(KeyboardInterrupt, SystemExit):
                 self.io_loop.start()
 
     def leave(self) -> NoReturn:
-        """End the process as the interpreter would, without the tens of milliseconds that it takes to free memory."""
+        """End the process, after what the code has left to be done at its exit.
+
+        Sockets and threads are not closed one by one, nor is memory freed: that takes tens of milliseconds, and
+        ipykernel ends the io thread before the control thread, which then may wait for it for ever.
+        """
         threading._shutdown()
+        atexit.unregister(self.close)
         atexit._run_exitfuncs()
-        for stream in (sys.__stdout__, sys.__stderr__):
-            if stream is not None:
-                with contextlib.suppress(OSError, ValueError):
-                    stream.flush()
+        self.kernel.flush_before_exit()
         exit_now(0)
 
 

@@ -53,7 +53,7 @@ class CodeModeKernel(IPythonKernel):
         self.shell.push(names, interactive=False)
         self.shell.user_ns_hidden.update(names)
         attribute_threads(self._capture_cell, self._enter_cell, self._leave_cell)
-        flush_before_exit(self._flush_before_exit)
+        flush_before_exit(self.flush_before_exit)
         self._repair = Repair(loop, self.shell, names)
         self._displays = self.shell.display_pub
         for stream in self._repair.streams:
@@ -80,6 +80,12 @@ class CodeModeKernel(IPythonKernel):
         except Exception as error:  # noqa: BLE001 - the host has to hear of it
             content = {"status": "error", "message": f"{type(error).__name__}: {error}"}
         self.session.send(stream, "identity_reply", content, parent, ident=ident)
+
+    async def warm_up(self) -> None:
+        """Run an empty cell, which leaves no trace: the first one of a forked process copies the memory it touches."""
+        self._asked = None
+        await self.do_execute("None", silent=True, store_history=False)
+        codec.encode(0, limit=None, accepts=frozenset())
 
     # -- cells ------------------------------------------------------------------------------------------
 
@@ -234,7 +240,8 @@ class CodeModeKernel(IPythonKernel):
         self.shell.reset_thread_parent(others)
         self._shell_parent.reset(own)
 
-    def _flush_before_exit(self) -> None:
+    def flush_before_exit(self) -> None:
+        """Wait until everything that was published has left the process."""
         stdout, stderr = self._repair.streams
         stdout.flush()
         stderr.flush()
