@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from py_code_mode.session import Session
 from py_code_mode.storage.file import FileStorage
 
 from .sessions import open_session
-from .venvs import make_wheel
+from .venvs import make_wheel, use_only
 
 
 @pytest.fixture
@@ -99,6 +100,28 @@ async def test_a_virtualenv_that_was_broken_by_hand_is_repaired(tmp_path, monkey
     assert (await session.run("1 + 1")).value == 2
     await session.close()
     assert lines
+
+
+@pytest.mark.parametrize("cached", [True, False])
+async def test_a_virtualenv_that_was_deleted_under_an_open_session_is_made_again(tmp_path, monkeypatch, cached):
+    monkeypatch.setenv("PY_CODE_MODE_CACHE", str(tmp_path / "cache"))
+    use_only(tmp_path / "wheels", monkeypatch)
+    for name in ("pcm_one", "pcm_two", "pcm_three"):
+        make_wheel(tmp_path / "wheels", name)
+    async with Session.subprocess(tmp_path / "base", cache_venv=cached) as session:
+        assert (await session.add_dep("pcm_one"))["installed"] == ["pcm_one"]
+
+        shutil.rmtree((await session.run("import sys; sys.prefix")).value)
+        await session.reset()
+        assert await session.list_deps() == ["pcm_one"]
+        assert (await session.add_dep("pcm_two"))["installed"] == ["pcm_two"]
+        assert (await session.run("import pcm_two; deps.sync()")).value["installed"] == ["pcm_one"]
+
+        shutil.rmtree((await session.run("import sys; sys.prefix")).value)
+        await session.run("import os; os._exit(1)")
+        assert (await session.run("deps.add('pcm_three')")).value["installed"] == ["pcm_three"]
+        assert (await session.sync_deps())["installed"] == ["pcm_one", "pcm_two"]
+        assert (await session.run("import pcm_one, pcm_two, pcm_three")).error is None
 
 
 async def test_the_running_python_is_the_default_and_an_absent_one_says_what_to_do(tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from py_code_mode.deps.locks import in_thread
 from py_code_mode.deps.uv import UvInstaller
 from py_code_mode.errors import KernelStartError, SessionClosedError
 from py_code_mode.host.server import Handlers
@@ -81,29 +82,25 @@ class SubprocessExecutor:
     async def start(self, host: Host) -> None:
         """Build or find the virtualenv, and start the first kernel."""
         self._host = host
-        spec = VenvSpec(identity=host.identity, python_version=self.config.python_version, cache=self.config.cache_venv)
         supervisor = asyncio.ensure_future(host.engine.processes())
         try:
-            self._venv = await ensure_venv(spec, progress=host.progress)
+            await self._renew_venv(host)
             await supervisor
-            self._handlers = self._make_handlers(host, self._venv)
-            try:
-                await self._running()
-            except KernelStartError:
-                # The venv may have been broken by hand in a way that a cheap look does not show.
-                await release_venv(self._venv)
-                self._venv = None
-                self._venv = await ensure_venv(spec, progress=host.progress, repair=True)
-                self._handlers = self._make_handlers(host, self._venv)
-                await self._running()
+            await self._running()
         except BaseException:
             supervisor.cancel()
             await self.close()
             raise
 
-    @staticmethod
-    def _make_handlers(host: Host, venv: Venv) -> Handlers:
-        return host.handlers(UvInstaller(venv.python, venv.site_packages(), venv.base))
+    async def _renew_venv(self, host: Host, *, repair: bool = False) -> Venv:
+        """The virtualenv, made where it is missing; ``repair``: or where it cannot run a kernel."""
+        before, self._venv = self._venv, None
+        if before is not None:
+            await release_venv(before)
+        spec = VenvSpec(identity=host.identity, python_version=self.config.python_version, cache=self.config.cache_venv)
+        venv = self._venv = await ensure_venv(spec, progress=host.progress, repair=repair)
+        self._handlers = host.handlers(UvInstaller(venv.python, venv.site_packages(), venv.base))
+        return venv
 
     async def execute(self, code: str, timeout: float | None, listener: Listener | None) -> ExecutionResult:
         """Run ``code`` on the kernel, or on a new one where the last has died."""
@@ -160,19 +157,25 @@ class SubprocessExecutor:
         return await start
 
     def _begin_start(self) -> asyncio.Task[RunningKernel]:
-        host, venv = self._host, self._venv
-        if host is None or venv is None:
+        if self._host is None:
             raise SessionClosedError("the session is closed")
-        kernel = host.engine.kernels.kernel(
-            self._launch(host, venv), self._handlers, timeout=self.config.start_timeout, progress=host.progress
-        )
-        self._kernel = asyncio.get_running_loop().create_task(kernel)
+        self._kernel = asyncio.get_running_loop().create_task(self._start_kernel(self._host))
         self._kernel.add_done_callback(_seen)
         return self._kernel
 
-    def _launch(self, host: Host, venv: Venv) -> Launch:
+    async def _start_kernel(self, host: Host) -> RunningKernel:
+        venv = self._venv
+        if venv is None or not await in_thread(_is_there, venv):
+            venv = await self._renew_venv(host)
+        try:
+            return await self._kernel_in(venv, host)
+        except KernelStartError:
+            # The venv may have been broken by hand in a way that a cheap look does not show.
+            return await self._kernel_in(await self._renew_venv(host, repair=True), host)
+
+    async def _kernel_in(self, venv: Venv, host: Host) -> RunningKernel:
         config = self.config
-        return Launch(
+        launch = Launch(
             venv=venv,
             cwd=Path(host.cwd),
             owner=host.owner,
@@ -181,6 +184,9 @@ class SubprocessExecutor:
             fork=config.fork_server,
             spares=config.spares,
             preload=tuple(config.preload),
+        )
+        return await host.engine.kernels.kernel(
+            launch, self._handlers, timeout=config.start_timeout, progress=host.progress
         )
 
     async def _running(self) -> RunningKernel:
@@ -210,9 +216,9 @@ class SubprocessExecutor:
     async def close(self) -> None:
         """End the kernel, what its code has left behind, and a temporary virtualenv."""
         host, self._host = self._host, None
-        venv, self._venv = self._venv, None
         kernel, self._kernel = self._kernel, None
         await _end(kernel)
+        venv, self._venv = self._venv, None
         if host is not None:
             await host.engine.kernels.leave(host.owner)
             await (await host.engine.processes()).sweep(host.owner)
@@ -229,6 +235,10 @@ async def _end(kernel: asyncio.Task[RunningKernel] | None) -> None:
     await asyncio.wait({kernel})
     if not kernel.cancelled() and kernel.exception() is None:
         await kernel.result().end()
+
+
+def _is_there(venv: Venv) -> bool:
+    return venv.python.exists() and venv.site_packages().is_dir() and venv.base.is_dir()
 
 
 def _interrupted_before_start() -> ExecutionResult:
