@@ -84,7 +84,8 @@ class CodeModeApp(IPKernelApp):
         ipykernel ends the io thread before the control thread, which then may wait for it for ever.
         """
         threading._shutdown()
-        atexit.unregister(self.close)
+        for end in (self.close, self.iopub_thread.stop):
+            atexit.unregister(end)
         atexit._run_exitfuncs()
         self.kernel.flush_before_exit()
         exit_now(0)
