@@ -278,14 +278,25 @@ def test_a_tool_table_on_a_terminal_has_headings_and_under_no_color_no_colours(w
     assert "\x1b[3" not in shown  # the codes of colours
 
 
+def test_progress_is_a_spinner_on_a_terminal_and_a_plain_line_when_the_output_has_begun():
+    code = "from py_code_mode.cli.output import Progress\nwith Progress() as tell: tell('slow [1]')\ntell('late [2]')"
+    shown = _terminal([sys.executable, "-c", code], env={"TERM": "xterm-256color"})
+
+    assert "slow [1]" in shown
+    assert shown.endswith("\x1b[2Klate [2]\r\n")  # in the place of the spinner, which is gone
+
+
 def _description() -> str:
     return "Count the lines, words and bytes of a text file"
 
 
 def _on_terminal(*args: str, env: dict[str, str]) -> str:
-    """What a command writes to a terminal."""
+    """What one of our commands writes to a terminal."""
+    return _terminal([sys.executable, "-m", "py_code_mode", *args], env=env)
+
+
+def _terminal(command: list[str], env: dict[str, str]) -> str:
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "py_code_mode", *args]
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**os.environ, **env}) as process:
         os.close(theirs)
         output = b""

@@ -48,18 +48,19 @@ def note(line: str) -> None:
 class Progress:
     """Shows lines about something slow on stderr: a spinner on a terminal, else plain lines.
 
-    Call it with a line, from any thread; leaving it ends the spinner.
+    Call it with a line, from any thread; leaving it ends the spinner, and what comes later is a plain line.
     """
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._status: Status | None = None
+        self._left = False
 
     def __enter__(self) -> Self:
         return self
 
     def __call__(self, line: str) -> None:
-        if not sys.stderr.isatty():
+        if self._left or not sys.stderr.isatty():
             note(line)
         elif self._status is None:
             from rich.console import Console
@@ -72,6 +73,7 @@ class Progress:
             self._status.update(escape(line))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._left = True
         self._stack.close()
 
 
