@@ -22,7 +22,7 @@ from .link import ZmqLink
 from .loops import PlainAwait
 from .repair import Repair
 from .shell import CellCompiler, CellShell
-from .streams import attribute_threads, flush_before_exit
+from .streams import attribute_threads, flush_before_exit, has_children
 from .wire import PROTOCOL_VERSION
 
 EXTRA = "py_code_mode"
@@ -67,6 +67,10 @@ class CodeModeKernel(IPythonKernel):
     def do_shutdown(self, restart: bool) -> dict[str, Any]:
         self.stopping = True
         return dict(super().do_shutdown(restart))
+
+    async def _progressively_terminate_all_children(self) -> None:
+        if has_children():  # ipykernel looks at every process of the system to know, which takes 30 ms
+            await super()._progressively_terminate_all_children()
 
     async def identity_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Make a spare kernel that of a workspace; once, and before it runs any code."""

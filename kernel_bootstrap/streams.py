@@ -131,7 +131,7 @@ class CellStream(OutStream):
         self._pipe_for(parent)
 
     def _pipe_for(self, parent: dict[str, Any]) -> None:
-        if _has_children() or not self._owns_fd():
+        if has_children() or not self._owns_fd():
             try:
                 self._renew_pipe(parent)
                 return
@@ -254,7 +254,7 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _has_children() -> bool:
+def has_children() -> bool:
     """Whether any child of this process exists, dead and unreaped ones included."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
