@@ -59,6 +59,7 @@ class CodeModeKernel(IPythonKernel):
         for stream in self._repair.streams:
             stream.in_user_code = self.interrupts.is_open
         self._request: dict[str, Any] = {}
+        self._asked: dict[str, Any] | None = None
         self._stack = ""
         self.stopping = False
         self.interrupts.install()
@@ -87,7 +88,6 @@ class CodeModeKernel(IPythonKernel):
 
     async def warm_up(self) -> None:
         """Run an empty cell, which leaves no trace: the first one of a forked process copies the memory it touches."""
-        self._asked = None
         await self.do_execute("None", silent=True, store_history=False)
         codec.encode(0, limit=None, accepts=frozenset())
 
@@ -106,7 +106,7 @@ class CodeModeKernel(IPythonKernel):
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         self._request = parent
         asked = parent.get("metadata", {}).get(EXTRA)
-        self._asked: dict[str, Any] | None = asked if isinstance(asked, dict) else None
+        self._asked = asked if isinstance(asked, dict) else None
         limit = (self._asked or {}).get("output_limit")
         for output in self._repair.streams:
             output.begin_cell(parent["header"], limit)
