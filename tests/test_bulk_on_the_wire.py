@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -29,6 +30,7 @@ class Client:
         self._socket = socket
         self._key = key
         self._id = "0"
+        self._probes = itertools.count()
 
     def begin(self, kind: str, method: str, **params: Any) -> None:
         self._id = str(int(self._id) + 1)
@@ -48,9 +50,10 @@ class Client:
 
     def is_silent(self) -> bool:
         """Whether no more comes of what the host has to say up to now."""
-        self._socket.send_multipart(pack(Message("request", "probe", {}, (), "artifacts.list", key=self._key)))
+        probe = f"probe {next(self._probes)}"
+        self._socket.send_multipart(pack(Message("request", probe, {}, (), "artifacts.list", key=self._key)))
         assert self._socket.poll(5000)
-        return unpack(self._socket.recv_multipart()).id == "probe"
+        return unpack(self._socket.recv_multipart()).id == probe
 
 
 @pytest.fixture

@@ -1,16 +1,23 @@
-"""Memory, and many sessions at once."""
+"""Memory, large artifacts, and many sessions at once."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import statistics
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from py_code_mode.session import Session
+from tests.memory import Peaks
+
 from .bench import Bench
-from .measure import Row, alternate, median_row
+from .measure import Row, alternate, median_row, seconds
+
+_GIGABYTE = 1_000_000_000
 
 
 async def memory(bench: Bench) -> list[Row]:
@@ -32,6 +39,37 @@ async def memory(bench: Bench) -> list[Row]:
     ]
     ours, stock = mine["host"] / count, theirs["host"] / count
     return [*rows, Row(what="memory of the host for each", ours=ours, stock=stock, n=count, unit="B")]
+
+
+async def gigabyte(bench: Bench) -> list[Row]:
+    """Bytes of 1 GB as an artifact: how long it takes, and by how much the host and the kernel grow meanwhile."""
+    if not Path("/proc/self/clear_refs").exists():
+        return []
+    rounds = bench.count(3, 1)
+    steps = {"save": "saved = artifacts.save('gigabyte', data)", "load": "data = artifacts.load('gigabyte')"}
+    taken: dict[str, list[float]] = {step: [] for step in steps}
+    grown: dict[tuple[str, str], list[float]] = {(step, side): [] for step in steps for side in ("host", "kernel")}
+    async with bench.session(timeout=None) as session:
+        await session.run(f"import os; data = os.urandom(1_000_000) * {_GIGABYTE // 1_000_000}")
+        kernel = (await session.run("os.getpid()")).value
+        for _ in range(rounds):
+            for step, code in steps.items():
+                if step == "load":
+                    await session.run("del data")
+                peaks = Peaks(os.getpid(), kernel)
+                taken[step].append(await seconds(_run(session, code)))
+                grown[step, "host"].append(peaks.of(os.getpid()))
+                grown[step, "kernel"].append(peaks.of(kernel))
+    rows = [median_row(f"artifact of 1 GB: {step}", taken[step], []) for step in steps]
+    note = "beyond what it had before; of the kernel that loads, the value itself is 1 GB"
+    for (step, side), samples in grown.items():
+        what = f"artifact of 1 GB: growth of the {side} during {step}"
+        rows.append(Row(what=what, ours=statistics.median(samples), stock=None, n=rounds, unit="B", note=note))
+    return rows
+
+
+async def _run(session: Session, code: str) -> None:
+    (await session.run(code)).raise_for_error()
 
 
 async def many(bench: Bench) -> list[Row]:

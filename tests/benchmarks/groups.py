@@ -19,6 +19,7 @@ GROUPS: dict[str, Callable[[Bench], Awaitable[list[Row]]]] = {
     "deadline": cells.deadline,
     "memory": footprint.memory,
     "artifacts": links.artifacts,
+    "gigabyte": footprint.gigabyte,
     "output": cells.output,
     "many": footprint.many,
 }
