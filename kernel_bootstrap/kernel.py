@@ -249,11 +249,12 @@ class CodeModeKernel(IPythonKernel):
         stdout, stderr = self._repair.streams
         stdout.flush()
         stderr.flush()
-        # Sent is not delivered: the tracker is done when the bytes of this last message have left the process.
+        # Sent is not delivered. zmq copies a small message into a buffer and is done with it before that is written;
+        # a large one it writes from where it is, so that its tracker is done when all before it has left the process.
         socket = self.iopub_thread.socket
         trackers: list[Any] = []
         message = self.session.msg("status", {"execution_state": "terminating"}, parent=self.get_parent("shell"))
-        frames = self.session.serialize(message, ident=self._topic("status"))
+        frames = [*self.session.serialize(message, ident=self._topic("status")), bytes(2 * zmq.COPY_THRESHOLD)]
         self.iopub_thread.schedule(lambda: trackers.append(socket.send_multipart(frames, copy=False, track=True)))
         stdout.wait_until_sent()
         if trackers:
