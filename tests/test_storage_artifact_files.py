@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 import tracemalloc
+from contextlib import closing
 
 import pytest
 
@@ -226,6 +227,26 @@ def test_a_hundred_megabytes_are_saved_and_read_without_a_copy(store):
     assert isinstance(data, memoryview)
     assert data.readonly
     assert data[-1] == 0
+
+
+def test_a_copy_is_recognised_however_its_content_was_written(folder, store, tmp_path):
+    data = bytes(range(256)) * 100
+    for name, parts in {
+        "whole": [b"", memoryview(data).cast("i")],
+        "parts": [data[:7], b"", data[7:]],
+        "empty": [],
+    }.items():
+        with closing(store.create(name, "bytes", {}, f"described {name}")) as writer:
+            for part in parts:
+                writer.write(part)
+            writer.commit()
+    shutil.copytree(folder.parent, tmp_path / "copy")
+    copied = FileStorage(tmp_path / "copy").get_artifact_store()
+    assert {item.name: (item.size, item.description) for item in copied.list()} == {
+        "whole": (25_600, "described whole"),
+        "parts": (25_600, "described parts"),
+        "empty": (0, "described empty"),
+    }
 
 
 def test_a_lock_that_another_writer_never_gives_back_is_a_storage_error_in_the_end(folder, store, monkeypatch):

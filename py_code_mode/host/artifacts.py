@@ -52,7 +52,7 @@ def handlers(store: ArtifactStore) -> Handlers:
         if artifact.size > ONE_MESSAGE:
             return Outgoing(value, source, artifact.size)
         with closing(source):
-            return {**value, "data": source.read(ONE_MESSAGE)}
+            return {**value, "data": source.read(artifact.size)}
 
     def give_back(found: dict[str, Any] | Outgoing) -> None:
         if isinstance(found, Outgoing):

@@ -108,14 +108,14 @@ class Wanted:
 
 
 async def parts_from(outgoing: Outgoing, wanted: Wanted) -> AsyncIterator[bytes]:
-    """The parts of ``outgoing``, as they are wanted. Raises StorageError where its source ends early."""
+    """The parts of ``outgoing`` as they are wanted, read one ahead; StorageError where its source ends early."""
     left = outgoing.size
     while left:
-        await wanted.take()
         part = await finished(partial(outgoing.source.read, min(PART, left)))
         if not part:
             raise StorageError("the artifact was cut short while it was read")
         left -= len(part)
+        await wanted.take()
         yield part
 
 

@@ -70,8 +70,8 @@ class FileArtifactStore(ArtifactStore):
         notes = check_notes(name, description, metadata)
         details = check_format(name, format, details)
 
-        def publish(file: TemporaryFile) -> Artifact:
-            record = record_of(file, format, details, description, notes)
+        def publish(file: TemporaryFile, whole: memoryview | None) -> Artifact:
+            record = record_of(file, whole, format, details, description, notes)
             with exclusive(self._meta / "lock"):
                 return self._publish(name, parts, file.path, record)
 

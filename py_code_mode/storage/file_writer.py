@@ -16,27 +16,35 @@ from .records import Record
 
 
 class FileArtifactWriter:
-    """The ArtifactWriter into ``file``, which ``publish`` makes the artifact; ``errors`` are those of each step."""
+    """The ArtifactWriter into ``file``; ``errors`` are those of each step.
+
+    ``publish`` makes the file the artifact; it is given its content as well where that was written in one piece.
+    """
 
     def __init__(
         self,
         file: TemporaryFile,
-        publish: Callable[[TemporaryFile], Artifact],
+        publish: Callable[[TemporaryFile, memoryview | None], Artifact],
         errors: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self._file = file
+        self._whole: memoryview | None = memoryview(b"")
         self._publish = publish
         self._errors = errors
 
     def write(self, data: Buffer) -> None:
         """See ``ArtifactWriter.write``."""
-        with self._errors():
-            self._file.write(data)
+        view = memoryview(data)
+        if view.nbytes:
+            view = view.cast("B")
+            with self._errors():
+                self._file.write(view)
+            self._whole = view if self._whole is not None and not self._whole else None
 
     def commit(self) -> Artifact:
         """See ``ArtifactWriter.commit``."""
         with self._errors():
-            return self._publish(self._file)
+            return self._publish(self._file, self._whole)
 
     def close(self) -> None:
         """See ``ArtifactWriter.close``."""
@@ -45,17 +53,22 @@ class FileArtifactWriter:
 
 def record_of(
     file: TemporaryFile,
+    whole: memoryview | None,
     format: str,  # noqa: A002
     details: dict[str, Any],
     description: str,
     metadata: dict[str, Any],
 ) -> Record:
-    """The record of what was written into ``file``, created now."""
+    """The record of what was written into ``file``, created now; ``whole`` spares reading it again."""
     # Two files can share inode number, size and clock tick one after the other; no nanosecond.
     stamp = time.time_ns()
     os.utime(file.fd, ns=(stamp, stamp))
     stat = os.fstat(file.fd)
     now = utc_now()
+
+    def read(offset: int, count: int) -> Buffer:
+        return os.pread(file.fd, count, offset) if whole is None else whole[offset : offset + count]
+
     return Record(
         format=format,
         details=details,
@@ -66,5 +79,5 @@ def record_of(
         size=stat.st_size,
         inode=stat.st_ino,
         mtime_ns=stat.st_mtime_ns,
-        fingerprint=fingerprint(stat.st_size, lambda offset, count: os.pread(file.fd, count, offset)),
+        fingerprint=fingerprint(stat.st_size, read),
     )
