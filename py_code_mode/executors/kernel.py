@@ -60,6 +60,12 @@ class SubprocessConfig:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.preload, str):
+            raise TypeError(f"preload must be a tuple of module names, such as ({self.preload!r},)")
+        if self.spares < 0:
+            raise ValueError(f"spares must be 0 or more, not {self.spares}")
+
 
 class SubprocessExecutor:
     """One kernel at a time; a new one after a reset, a death or a kill."""

@@ -42,7 +42,7 @@ class _Group:
     users: dict[str, int] = field(default_factory=dict)
     server: asyncio.Task[ForkServer] | None = None
     spares: list[asyncio.Task[RunningKernel]] = field(default_factory=list)
-    refill: asyncio.TimerHandle | None = None
+    filling: asyncio.Task[None] | None = None
     starting: int = 0
 
     @property
@@ -78,7 +78,7 @@ class Pool:
             return await self._from(group, launch, handlers, timeout, progress)
         finally:
             group.starting -= 1
-            self._refill_soon(group)
+            self._fill_soon(group)
 
     async def leave(self, owner: str) -> None:
         """The session ``owner`` needs no more kernels."""
@@ -87,6 +87,10 @@ class Pool:
         if group is not None and group.users.pop(owner, None) is not None and not group.users:
             del self._groups[key]
             await self._end(group)
+
+    async def filled(self) -> None:
+        """Wait until there are as many spares as there should be."""
+        await asyncio.gather(*(asyncio.wait({group.filling}) for group in self._groups.values() if group.filling))
 
     async def close(self) -> None:
         """End all servers and spares."""
@@ -123,8 +127,8 @@ class Pool:
         return task
 
     async def _end(self, group: _Group) -> None:
-        if group.refill is not None:
-            group.refill.cancel()
+        if group.filling is not None:
+            group.filling.cancel()
         spares, group.spares = group.spares, []
         await asyncio.gather(*map(_end_spare, spares))
         if group.server is not None:
@@ -172,13 +176,13 @@ class Pool:
             self._told.add(line)
             progress(line)
 
-    def _refill_soon(self, group: _Group) -> None:
-        if group.refill is not None:
-            group.refill.cancel()
-        group.refill = self._loop.call_later(REFILL_AFTER, self._refill, group)
+    def _fill_soon(self, group: _Group) -> None:
+        if group.filling is not None:
+            group.filling.cancel()  # the spares that it has begun go on
+        group.filling = self._loop.create_task(self._fill(group))
 
-    def _refill(self, group: _Group) -> None:
-        group.refill = None
+    async def _fill(self, group: _Group) -> None:
+        await asyncio.sleep(REFILL_AFTER)
         if group.starting or not group.users:
             return  # whoever starts now comes back here
         group.spares = [spare for spare in group.spares if not _useless(spare)]
@@ -186,6 +190,8 @@ class Pool:
             spare = self._loop.create_task(self._make_spare(group))
             spare.add_done_callback(_seen)
             group.spares.append(spare)
+        if group.spares:
+            await asyncio.wait(group.spares)
 
     async def _make_spare(self, group: _Group) -> RunningKernel:
         from .running import RunningKernel
