@@ -244,6 +244,14 @@ def test_cache_clean_removes_what_is_incomplete(unused_cache):
     assert call("cache", "list", "--json").stdout == "[]\n"
 
 
+def test_cache_list_names_the_base_as_such(unused_cache):
+    (unused_cache / "venvs/base/py3.11-0123456789abcdef").mkdir(parents=True)
+
+    assert "(base of all)\t" in call("cache", "list").stdout
+    (listed,) = json.loads(call("cache", "list", "--json").stdout)
+    assert (listed["kind"], listed["identity"]) == ("base", None)
+
+
 @pytest.mark.parametrize(
     "args",
     [

@@ -1,4 +1,4 @@
-"""The uv installer, in one real virtualenv and in directories, with wheels made on the spot."""
+"""The uv installer, in real virtualenvs over one base and in directories, with wheels made on the spot."""
 
 from __future__ import annotations
 
@@ -8,20 +8,35 @@ from pathlib import Path
 
 import pytest
 
+from py_code_mode.deps.distributions import installed_versions
 from py_code_mode.deps.uv import RECORD_NAME, UvInstaller
 from py_code_mode.errors import InstallError
+from py_code_mode.kernel.venv import VenvSpec, ensure_venv, release_venv
+from py_code_mode.kernel.venv_layout import site_packages
 
+from .venvs import installer as installer_of
 from .venvs import make_venv, make_wheel, run_in, run_python, use_only
 
 
 @pytest.fixture(scope="module")
-def venv(tmp_path_factory):
-    return make_venv(tmp_path_factory.mktemp("cache"))
+def cache(tmp_path_factory):
+    """A cache with a base in it."""
+    directory = tmp_path_factory.mktemp("cache")
+    make_venv(directory)
+    return directory
+
+
+@pytest.fixture
+async def venv(cache, tmp_path):
+    """An environment of the test's own over the base of all."""
+    venv = await ensure_venv(VenvSpec(identity=str(tmp_path), cache_dir=cache))
+    yield venv
+    await release_venv(venv)
 
 
 @pytest.fixture
 def installer(venv):
-    return UvInstaller(venv.python, venv.site_packages())
+    return installer_of(venv)
 
 
 @pytest.fixture
@@ -60,14 +75,44 @@ async def test_of_two_that_conflict_the_second_fails_and_the_first_keeps_working
     assert run_in(venv, "import pcm_base; print(pcm_base.VERSION)") == "1.0"
 
 
-@pytest.mark.parametrize("requirement", ["ipykernel<7", "pcm_breaker"])
-async def test_nothing_is_installed_that_the_kernel_does_not_run_with(installer, venv, wheels, requirement):
+@pytest.mark.parametrize(
+    ("requirement", "named"),
+    [("ipykernel<7", "ipykernel>=7.4"), ("tornado<5", "tornado>="), ("pcm_breaker", "tornado>=")],
+)
+async def test_nothing_is_installed_that_the_kernel_does_not_run_with(installer, venv, wheels, requirement, named):
+    make_wheel(wheels, "tornado", "4.5.3")
     make_wheel(wheels, "pcm_breaker", requires=["tornado<5"])
-    before = await installer.installed()
-    report = await installer.install([requirement])
-    assert "ipykernel" in report.failed[requirement]
-    after = await installer.installed()
-    assert (after["ipykernel"], after["tornado"]) == (before["ipykernel"], before["tornado"])
+    make_wheel(wheels, "pcm_fine")
+    report = await installer.install([requirement, "pcm_fine"])
+    assert report.installed == ["pcm_fine"]
+    assert f"the kernel itself needs {named}" in report.failed[requirement]
+    assert set(await installer.installed()) == {"pcm-fine"}
+    assert run_in(venv, "import kernel_bootstrap.kernel; print('works')") == "works"
+
+
+async def test_what_the_base_has_is_taken_in_the_version_of_the_base(installer, venv, wheels):
+    make_wheel(wheels, "python_dateutil", "99.0")
+    make_wheel(wheels, "pcm_like_pandas", requires=["python-dateutil>=2.8.2"])
+    below = installed_versions(site_packages(venv.base, venv.python_version))
+    assert (await installer.install(["pcm_like_pandas"])).failed == {}
+    own = await installer.installed()
+    assert own["python-dateutil"] == below["python-dateutil"] != "99.0"
+    assert {name: version for name, version in own.items() if below.get(name, version) != version} == {}
+
+
+async def test_a_package_that_the_base_has_too_comes_before_it_in_this_workspace_only(installer, venv, cache, wheels):
+    make_wheel(wheels, "psutil", "98.0.1")
+    make_wheel(wheels, "psutil", "99.0")
+    make_wheel(wheels, "pcm_modern", requires=["psutil>=99"])
+    assert (await installer.install(["psutil==98.0.1"])).installed == ["psutil==98.0.1"]
+    assert run_in(venv, "import psutil; print(psutil.VERSION)") == "98.0.1"
+    assert (await installer.install(["pcm_modern"])).installed == ["pcm_modern"]
+    assert run_in(venv, "import psutil, kernel_bootstrap.kernel; print(psutil.VERSION)") == "99.0"
+    other = await ensure_venv(VenvSpec(identity="another", cache_dir=cache))
+    assert run_in(other, "import psutil; print(hasattr(psutil, 'VERSION'))") == "False"
+    assert (await installer.uninstall(["psutil"])).removed == ["psutil"]
+    assert run_in(venv, "import psutil; print(hasattr(psutil, 'VERSION'))") == "False"
+    await release_venv(other)
 
 
 @pytest.mark.parametrize("requirement", ["--index-url=http://x.invalid", "-e .", "not a requirement", "../x"])
@@ -82,16 +127,15 @@ async def test_a_package_named_like_our_part_of_the_kernel_is_refused(installer,
     assert "belongs to py-code-mode" in report.failed["Kernel.Bootstrap"]
 
 
-async def test_uninstalling_tells_what_went_what_was_not_there_and_what_has_to_stay(installer, venv, wheels):
+async def test_uninstalling_tells_what_went_and_what_was_not_there_and_leaves_the_base_alone(installer, venv, wheels):
     make_wheel(wheels, "pcm_leaving")
     await installer.install(["pcm_leaving"])
     report = await installer.uninstall(["PCM.leaving", "pcm_never", "ipykernel", "pyzmq", "IPython"])
     assert report.removed == ["PCM.leaving"]
-    assert report.not_found == ["pcm_never"]
-    assert list(report.failed) == ["ipykernel", "pyzmq", "IPython"]
-    assert "the kernel itself needs pyzmq" in report.failed["pyzmq"]
-    assert "pcm-leaving" not in await installer.installed()
-    assert run_in(venv, "import zmq, IPython; print('works')") == "works"
+    assert report.not_found == ["pcm_never", "ipykernel", "pyzmq", "IPython"]
+    assert report.failed == {}
+    assert await installer.installed() == {}
+    assert run_in(venv, "import zmq, IPython, kernel_bootstrap.kernel; print('works')") == "works"
 
 
 async def test_the_record_follows_what_is_installed(installer, venv, wheels):
@@ -108,7 +152,7 @@ async def test_installs_at_the_same_time_all_succeed(venv, wheels):
     for name in names:
         make_wheel(wheels, name)
     # One installer each, as sessions of the same workspace have.
-    reports = await asyncio.gather(*(UvInstaller(venv.python, venv.site_packages()).install([name]) for name in names))
+    reports = await asyncio.gather(*(installer_of(venv).install([name]) for name in names))
     assert [report.installed for report in reports] == [[name] for name in names]
     record = (venv.path / RECORD_NAME).read_text()
     assert all(name.replace("_", "-") in record for name in names)

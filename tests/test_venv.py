@@ -1,10 +1,9 @@
-"""Virtualenvs of workspaces: made, found again, repaired, shared, cleaned up. All of them are real."""
+"""Virtualenvs of workspaces and the bases they lie over: made, found again, shared, cleaned up. All are real."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -18,7 +17,6 @@ import psutil
 import pytest
 
 import kernel_bootstrap
-from py_code_mode.deps.uv import UvInstaller
 from py_code_mode.errors import PythonNotFoundError, VenvError
 from py_code_mode.kernel.interpreters import find_interpreter, parse_request
 from py_code_mode.kernel.venv import (
@@ -29,9 +27,20 @@ from py_code_mode.kernel.venv import (
     release_venv,
     remove_venv,
 )
-from py_code_mode.kernel.venv_layout import MARKER
+from py_code_mode.kernel.venv_layout import BASE, MARKER, POINTER, Marker, content_key, place, site_packages
 
-from .venvs import make_venv, make_wheel, run_in, use_only
+from .venvs import (
+    age,
+    copy_cache,
+    installer,
+    leftovers,
+    make_venv,
+    make_wheel,
+    output_of,
+    run_in,
+    run_python,
+    use_only,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -52,35 +61,13 @@ def cache(tmp_path, shared, monkeypatch):
 
 @pytest.fixture
 def filled(cache, shared):
-    """A cache of the test's own in which the environment of "workspace" is there: a copy, by hard links.
-
-    A test that changes a file in it has to replace that file.
-    """
-    source, venv = shared
-    shutil.copytree(source, cache, symlinks=True, copy_function=os.link)
-    marker = cache / venv.path.relative_to(source) / MARKER
-    text = marker.read_text()
-    marker.unlink()  # locks belong to the file itself, they would reach the other links
-    marker.write_text(text)
-    return cache
+    """A cache of the test's own in which the environment of "workspace" is there."""
+    return copy_cache(*shared, cache)
 
 
 def maker(cache: Path, mode: str = "", *, identity: str = "workspace", prefix: tuple[str, ...] = ()):
     argv = [*prefix, sys.executable, "-m", "tests.venv_maker", str(cache), identity, mode]
     return subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-
-
-def leftovers(cache: Path) -> list[Path]:
-    return [path for pattern in ("*/.build-*", "*/.trash-*") for path in cache.glob(pattern)]
-
-
-def age(venv) -> None:
-    """Make ``venv`` look as if an older version of py-code-mode had made it; it moves."""
-    marker = json.loads((venv.path / MARKER).read_text())
-    marker["key"] = "0" * 16
-    (venv.path / MARKER).write_text(json.dumps(marker))
-    venv.path.rename(old := venv.path.with_name(f"{venv.path.name.partition('-')[0]}-{'0' * 16}"))
-    return old
 
 
 async def test_a_new_environment_holds_the_kernel_and_our_part_of_it_and_nothing_of_the_host(shared):
@@ -92,11 +79,12 @@ async def test_a_new_environment_holds_the_kernel_and_our_part_of_it_and_nothing
     )
     version, where, host, python = run_in(venv, code).split(maxsplit=3)
     assert tuple(map(int, version.split(".")[:2])) >= (7, 4)
-    assert Path(where).parent == venv.site_packages() / "kernel_bootstrap"
+    assert Path(where).parent == site_packages(venv.base, venv.python_version) / "kernel_bootstrap"
     assert host == "None"
     assert python == str(sys.version_info[:2])
     ours = {path.name for path in Path(kernel_bootstrap.__file__).parent.glob("*.py")}
     assert {path.name for path in Path(where).parent.glob("*.py")} == ours
+    assert [path.name for path in venv.site_packages().iterdir()] == [POINTER]
 
 
 async def test_progress_is_told_while_one_is_made_and_not_afterwards(cache):
@@ -115,19 +103,47 @@ def test_one_that_is_there_is_found_without_a_process_or_a_connection(shared):
     assert out == f"ready {venv.path}\n"
 
 
-def test_scripts_of_the_environment_run_where_it_was_moved_to(shared):
-    _, venv = shared
-    done = subprocess.run([venv.path / "bin" / "ipython", "--version"], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
+async def test_scripts_run_where_the_environments_were_moved_to(filled):
+    make_wheel(filled.parent / "wheels", "pcm_script", body="def main():\n    print('said')", script="pcm-say")
+    venv = await ensure_venv(VenvSpec(identity="workspace", cache_dir=filled))
+    await installer(venv).install(["pcm_script"])
+    (venv.site_packages() / POINTER).unlink()  # so that it is made again aside
+    made_aside = await ensure_venv(VenvSpec(identity="workspace", cache_dir=filled))
+    moved = filled.with_name("moved")
+    filled.rename(moved)
+    for script, wanted in ((made_aside.path / "bin/pcm-say", "said\n"), (made_aside.base / "bin/ipython", "9.")):
+        assert output_of(moved / script.relative_to(filled), "--version").startswith(wanted)
+
+
+async def test_a_cache_that_was_moved_works_where_it_is_now(filled):
+    spec = VenvSpec(identity="workspace", cache_dir=filled)
+    make_wheel(filled.parent / "wheels", "pcm_kept")
+    await installer(await ensure_venv(spec)).install(["pcm_kept"])
+    filled.rename(moved := filled.with_name("moved"))
+    lines: list[str] = []
+    venv = await ensure_venv(VenvSpec(identity="workspace", cache_dir=moved), progress=lines.append)
+    code = "import kernel_bootstrap, pcm_kept; print(kernel_bootstrap.__file__)"
+    assert Path(run_in(venv, code)).is_relative_to(venv.base)
+    assert lines == []
+
+
+async def test_workspaces_share_the_base_and_nothing_is_downloaded_for_a_new_one(filled, monkeypatch, tmp_path):
+    venv = await ensure_venv(VenvSpec(identity="workspace", cache_dir=filled))
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    lines: list[str] = []
+    other = await ensure_venv(VenvSpec(identity="another", cache_dir=filled), progress=lines.append)
+    assert (other.base, lines) == (venv.base, [])
+    assert run_in(other, "import ipykernel.kernelapp, kernel_bootstrap.kernel; print('works')") == "works"
+    assert sum(path.stat().st_size for path in other.path.rglob("*") if not path.is_symlink()) < 100_000
 
 
 async def test_every_workspace_has_an_environment_of_its_own(cache):
     one = await ensure_venv(VenvSpec(identity="one", cache_dir=cache))
     two = await ensure_venv(VenvSpec(identity="two", cache_dir=cache))
     make_wheel(cache.parent / "wheels", "pcm_only_one")
-    await UvInstaller(one.python, one.site_packages()).install(["pcm_only_one"])
+    await installer(one).install(["pcm_only_one"])
     assert run_in(one, "import pcm_only_one; print('there')") == "there"
-    assert "pcm-only-one" not in await UvInstaller(two.python, two.site_packages()).installed()
+    assert "pcm-only-one" not in await installer(two).installed()
 
 
 async def test_another_python_version_is_an_environment_beside_the_first_and_is_found_again(cache, monkeypatch):
@@ -142,6 +158,17 @@ async def test_another_python_version_is_an_environment_beside_the_first_and_is_
     assert run_in(venv, "import sys, ipykernel; print(sys.version_info[1])") == str(minor)
     again = await ensure_venv(VenvSpec(identity="workspace", python_version=f">=3.{minor}", cache_dir=cache))
     assert again == venv
+    # A newer Python that another workspace brought in does not part this one from its packages.
+    version, interpreter = f"3.{minor + 1}.0", venv.python.resolve()
+    newer = place(cache, BASE, interpreter, version)
+    shutil.copytree(venv.base, newer, symlinks=True, copy_function=os.link)
+    (newer / "lib" / f"python3.{minor}").rename(newer / "lib" / f"python3.{minor + 1}")
+    (newer / MARKER).unlink()
+    content = {"identity": BASE, "python_version": version, "interpreter": str(interpreter), "created": 0.0}
+    Marker(key=content_key(BASE, interpreter, version), **content).write(newer)
+    assert await ensure_venv(VenvSpec(identity="workspace", python_version=f">=3.{minor}", cache_dir=cache)) == venv
+    other = await ensure_venv(VenvSpec(identity="other", python_version=f">=3.{minor}", cache_dir=cache))
+    assert other.base == newer
 
 
 async def test_settings_of_the_hosts_project_do_not_reach_the_environment(cache, tmp_path, monkeypatch):
@@ -164,7 +191,7 @@ async def test_the_cache_directory_can_be_chosen_in_the_environment(cache, monke
     monkeypatch.setenv("PY_CODE_MODE_CACHE", str(cache))
     venv = await ensure_venv(VenvSpec(identity="workspace"))
     assert venv.path.is_relative_to(cache)
-    assert [found.path for found in cached_venvs()] == [venv.path]
+    assert {found.path for found in cached_venvs()} == {venv.path, venv.base}
 
 
 def test_of_processes_that_want_the_same_one_at_once_one_makes_it(cache):
@@ -174,6 +201,36 @@ def test_of_processes_that_want_the_same_one_at_once_one_makes_it(cache):
     assert outputs[0][-1].startswith("ready ")
     assert sum(line.startswith("Creating") for lines in outputs for line in lines) == 1
     assert leftovers(cache) == []
+
+
+@pytest.mark.parametrize("base_is_there", [True, False])
+def test_processes_that_want_environments_of_their_own_at_once_share_one_base(cache, base_is_there):
+    if base_is_there:
+        maker(cache, identity="first").communicate(timeout=50)
+    makers = [maker(cache, identity=str(number)) for number in range(3)]
+    outputs = [process.communicate(timeout=50)[0].splitlines() for process in makers]
+    paths = [Path(lines[-1].removeprefix("ready ")) for lines in outputs]
+    assert len({path.parent for path in paths}) == 3
+    assert sum(line.startswith("Creating") for lines in outputs for line in lines) == (0 if base_is_there else 1)
+    assert len([found for found in cached_venvs(cache) if found.is_base]) == 1
+    for path in paths:
+        assert run_python(path / "bin" / "python", "import kernel_bootstrap.kernel; print('works')") == "works"
+    assert leftovers(cache) == []
+
+
+def test_a_base_that_is_gone_is_made_once_by_those_who_need_it_while_another_works_on(filled):
+    using = maker(filled, "hold")
+    assert using.stdout is not None
+    assert using.stdout.readline().startswith("ready")
+    shutil.rmtree(next(found.path for found in cached_venvs(filled) if found.is_base))
+    makers = [maker(filled, identity=identity) for identity in ("workspace", "workspace", "new", "newer")]
+    outputs = [process.communicate(timeout=50)[0].splitlines() for process in makers]
+    assert sum(line.startswith("Creating") for lines in outputs for line in lines) == 1
+    for lines in outputs:
+        path = Path(lines[-1].removeprefix("ready "))
+        assert run_python(path / "bin" / "python", "import kernel_bootstrap.kernel; print('works')") == "works"
+    using.communicate()
+    assert leftovers(filled) == []
 
 
 async def test_of_tasks_that_want_the_same_one_at_once_one_makes_it_and_the_others_say_that_they_wait(cache):
@@ -237,102 +294,14 @@ async def test_a_waiter_that_is_cancelled_does_not_disturb_the_maker(cache):
     assert (await making).python.exists()
 
 
-def _dangling(venv) -> None:
-    (venv.path / "bin" / "python").unlink()
-    (venv.path / "bin" / "python").symlink_to("/nonexistent/python")
-
-
-BREAKS = {
-    "its Python is gone": _dangling,
-    "ipykernel is gone": lambda venv: shutil.rmtree(venv.site_packages() / "ipykernel"),
-    "kernel_bootstrap is gone": lambda venv: shutil.rmtree(venv.site_packages() / "kernel_bootstrap"),
-    "all packages are gone": lambda venv: shutil.rmtree(venv.site_packages()),
-    "its marker is nonsense": lambda venv: (venv.path / MARKER).write_text("{"),
-}
-
-
-@pytest.mark.parametrize("damage", BREAKS.values(), ids=BREAKS)
-async def test_one_that_was_broken_by_hand_is_made_again_with_what_was_installed_in_it(filled, damage):
-    make_wheel(filled.parent / "wheels", "pcm_kept", "1.2")
-    make_wheel(filled.parent / "wheels", "pcm_kept", "1.3")
-    spec = VenvSpec(identity="workspace", cache_dir=filled)
-    venv = await ensure_venv(spec)
-    await UvInstaller(venv.python, venv.site_packages()).install(["pcm_kept==1.2"])
-    damage(venv)
-    again = await ensure_venv(spec)
-    assert again == venv
-    assert run_in(again, "import ipykernel, kernel_bootstrap, pcm_kept; print(pcm_kept.VERSION)") == "1.2"
-    assert leftovers(filled) == []
-
-
-def _spoil_ipykernel(venv) -> None:
-    path = venv.site_packages() / "ipykernel" / "kernelapp.py"
-    path.unlink()
-    path.write_text("raise ImportError('spoiled')")
-
-
-def _spoil_bootstrap(venv) -> None:
-    path = venv.site_packages() / "kernel_bootstrap" / "errors.py"
-    path.unlink()
-    path.write_text("")
-
-
-@pytest.mark.parametrize("damage", [_spoil_ipykernel, _spoil_bootstrap])
-async def test_damage_that_only_a_kernel_would_notice_is_cured_by_repair(filled, damage):
-    spec = VenvSpec(identity="workspace", cache_dir=filled)
-    venv = await ensure_venv(spec)
-    damage(venv)
-    repaired = await ensure_venv(spec, repair=True)
-    code = "import ipykernel.kernelapp; from kernel_bootstrap.errors import CodeModeError; print('works')"
-    assert run_in(repaired, code) == "works"
-
-
-async def test_repair_leaves_one_alone_that_works(shared):
-    cache, venv = shared
-    before = (venv.path / "pyvenv.cfg").stat().st_ino
-    assert await ensure_venv(VenvSpec(identity="workspace", cache_dir=cache), repair=True) == venv
-    assert (venv.path / "pyvenv.cfg").stat().st_ino == before
-
-
-async def test_an_upgrade_takes_over_what_was_installed_and_removes_the_old_one(filled):
-    make_wheel(filled.parent / "wheels", "pcm_kept")
-    spec = VenvSpec(identity="workspace", cache_dir=filled)
-    venv = await ensure_venv(spec)
-    await UvInstaller(venv.python, venv.site_packages()).install(["pcm_kept"])
-    await release_venv(venv)
-    old = age(venv)
-    again = await ensure_venv(spec)
-    assert run_in(again, "import pcm_kept; print(pcm_kept.VERSION)") == "1.0"
-    assert not old.exists()
-
-
-async def test_an_upgrade_keeps_the_old_one_while_somebody_uses_it(filled):
-    spec = VenvSpec(identity="workspace", cache_dir=filled)
-    old = age(await ensure_venv(spec))
-    assert (await ensure_venv(spec)).path != old
-    assert old.exists()
-
-
-async def test_what_cannot_be_installed_again_is_told_and_does_not_keep_the_rest_out(filled):
-    gone = make_wheel(filled.parent / "wheels", "pcm_gone")
-    make_wheel(filled.parent / "wheels", "pcm_kept")
-    spec = VenvSpec(identity="workspace", cache_dir=filled)
-    venv = await ensure_venv(spec)
-    await UvInstaller(venv.python, venv.site_packages()).install([f"pcm_gone @ {gone.as_uri()}", "pcm_kept"])
-    gone.unlink()
-    BREAKS["its Python is gone"](venv)
-    lines: list[str] = []
-    again = await ensure_venv(spec, progress=lines.append)
-    assert any(line.startswith("pcm-gone") and "could not be installed again" in line for line in lines)
-    assert run_in(again, "import pcm_kept; print(pcm_kept.VERSION)") == "1.0"
-
-
 async def test_a_temporary_one_works_and_is_removed_when_it_is_given_back(cache):
     venv = await ensure_venv(VenvSpec(identity="workspace", cache_dir=cache, cache=False))
     assert run_in(venv, "import ipykernel, kernel_bootstrap; print('works')") == "works"
-    assert not cache.exists()
+    assert [found.path for found in cached_venvs(cache)] == [venv.base]
+    assert clean_venvs(everything=True, cache_dir=cache) == []  # it needs its base
     await release_venv(venv)
     assert not venv.path.parent.exists()
+    assert [found.path for found in clean_venvs(everything=True, cache_dir=cache)] == [venv.base]
 
 
 async def test_a_temporary_one_of_a_killed_process_is_removed_by_the_next(cache, tmp_path, monkeypatch):
@@ -360,36 +329,60 @@ async def test_the_list_of_the_cache_tells_what_is_there(filled):
     venv = await ensure_venv(VenvSpec(identity="workspace", cache_dir=filled))
     (broken := venv.path.with_name("py3.11-abandoned")).mkdir()
     listed = {found.path: found for found in cached_venvs(filled)}
-    assert set(listed) == {venv.path, broken}
-    found = listed[venv.path]
-    assert (found.identity, found.python_version, found.complete) == ("workspace", venv.python_version, True)
-    assert found.last_used.timestamp() >= before - 1
-    assert found.size > 1_000_000
-    assert found.in_use
-    assert not listed[broken].complete
+    assert set(listed) == {venv.path, venv.base, broken}
+    found, base = listed[venv.path], listed[venv.base]
+    assert (found.identity, found.is_base, found.size < 100_000) == ("workspace", False, True)
+    assert (base.identity, base.is_base, base.size > 1_000_000) == (None, True, True)
+    for each in (found, base):
+        assert (each.python_version, each.complete, each.in_use) == (venv.python_version, True, True)
+        assert each.last_used.timestamp() >= before - 1
+    assert (listed[broken].identity, listed[broken].complete) == (None, False)
+
+
+def _unused_for(days: float, *directories: Path) -> None:
+    for directory in directories:
+        os.utime(directory / MARKER, (time.time() - days * 86400,) * 2)
 
 
 async def test_cleaning_removes_what_nobody_can_use_and_what_was_not_used_for_long(cache):
     venvs = {name: await ensure_venv(VenvSpec(identity=name, cache_dir=cache)) for name in ("new", "old", "stale")}
     for venv in venvs.values():
         await release_venv(venv)
-    stale = age(venvs["stale"])
-    os.utime(venvs["old"].path / MARKER, (time.time() - 40 * 86400,) * 2)
+    base = venvs["new"].base
+    stale = age(venvs["stale"].path)
+    _unused_for(40, venvs["old"].path)
     assert [found.path for found in clean_venvs(cache_dir=cache)] == [stale]
     assert [found.path for found in clean_venvs(older_than=30, cache_dir=cache)] == [venvs["old"].path]
-    assert [found.path for found in clean_venvs(everything=True, cache_dir=cache)] == [venvs["new"].path]
+    assert {found.path for found in clean_venvs(everything=True, cache_dir=cache)} == {venvs["new"].path, base}
     assert cached_venvs(cache) == []
 
 
-def test_cleaning_never_removes_one_that_a_live_process_uses(filled):
+async def test_a_base_that_was_cleaned_away_is_made_again_under_the_workspaces_that_are_left(filled):
+    make_wheel(filled.parent / "wheels", "pcm_kept")
+    spec = VenvSpec(identity="workspace", cache_dir=filled)
+    venv = await ensure_venv(spec)
+    await installer(venv).install(["pcm_kept"])
+    await release_venv(venv)
+    _unused_for(40, venv.base)
+    assert [found.path for found in clean_venvs(older_than=30, cache_dir=filled)] == [venv.base]
+    before = (venv.path / "pyvenv.cfg").stat().st_ino
+    assert await ensure_venv(spec) == venv
+    assert run_in(venv, "import kernel_bootstrap.kernel, pcm_kept; print(pcm_kept.VERSION)") == "1.0"
+    assert (venv.path / "pyvenv.cfg").stat().st_ino == before
+
+
+def test_cleaning_never_removes_what_a_live_process_uses_its_base_included(filled):
     process = maker(filled, "hold")
     assert process.stdout is not None
     while not (line := process.stdout.readline()).startswith("ready"):
         pass
-    assert clean_venvs(everything=True, cache_dir=filled) == []
+    _unused_for(40, *(found.path for found in cached_venvs(filled)))
+    assert clean_venvs(older_than=30, everything=True, cache_dir=filled) == []
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert [str(found.path) for found in clean_venvs(everything=True, cache_dir=filled)] == [line.split()[1]]
+    removed = clean_venvs(everything=True, cache_dir=filled)
+    assert {found.is_base for found in removed} == {True, False}
+    assert line.split()[1] in {str(found.path) for found in removed}
 
 
 async def test_one_that_was_used_twice_is_in_use_until_it_is_given_back_twice(filled):
@@ -399,7 +392,7 @@ async def test_one_that_was_used_twice_is_in_use_until_it_is_given_back_twice(fi
     await release_venv(venv)
     assert clean_venvs(everything=True, cache_dir=filled) == []
     await release_venv(venv)
-    assert len(clean_venvs(everything=True, cache_dir=filled)) == 1
+    assert len(clean_venvs(everything=True, cache_dir=filled)) == 2
 
 
 def test_one_that_is_being_made_is_not_cleaned_away(cache):

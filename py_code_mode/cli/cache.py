@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @click.group("cache")
 def command() -> None:
-    """The virtualenvs that are kept from session to session, one a workspace and Python version."""
+    """The virtualenvs that are kept from session to session.
+
+    One a workspace and Python version holds what the workspace asked for, over a base that holds the kernel.
+    """
 
 
 @command.command("list")
@@ -46,6 +49,8 @@ def clean(older_than: float | None, everything: bool, as_json: bool) -> None:
 
 
 def _workspace(venv: CachedVenv) -> str:
+    if venv.is_base:
+        return "(base of all)"
     return (venv.identity or "incomplete").removeprefix("file:")
 
 
@@ -82,6 +87,7 @@ def _state(venv: CachedVenv) -> str:
 def _document(venv: CachedVenv) -> dict[str, Any]:
     return {
         "path": str(venv.path),
+        "kind": "base" if venv.is_base else "workspace",
         "identity": venv.identity,
         "python_version": venv.python_version,
         "size": venv.size,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from email.parser import HeaderParser
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +63,8 @@ def _pin(name: str, version: str, directory: Path) -> str:
 
 
 def _requires(directory: Path) -> Iterator[Requirement]:
+    from email.parser import HeaderParser  # only the maker of a base needs it
+
     headers = HeaderParser().parsestr((directory / "METADATA").read_text("utf-8", errors="replace"))
     for text in headers.get_all("Requires-Dist") or ():
         try:

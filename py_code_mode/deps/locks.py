@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -24,25 +26,48 @@ async def held(path: Path, *, timeout: float, waiting: Callable[[], None] | None
     ``waiting`` is called once if another one holds it. Raises TimeoutError after ``timeout`` seconds and
     OSError when the file cannot be opened. A holder that dies lets go of it.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path, thread_local=False)
     deadline = time.monotonic() + timeout
-    while True:
-        try:
-            lock.acquire(blocking=False)
-            break
-        except Timeout:
+    with _opened(path) as fd:
+        while not _locked(fd):
             if waiting is not None:
                 waiting()
                 waiting = None
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{path} was held by another process for {timeout:g} s") from None
+                raise TimeoutError(f"{path} was held by another process for {timeout:g} s")
             await asyncio.sleep(POLL_INTERVAL)
-    try:
         yield
+
+
+@contextmanager
+def tried(path: Path) -> Iterator[bool]:
+    """Hold the lock of the file ``path`` if nobody does; gives whether it is held. Raises OSError as ``held``."""
+    with _opened(path) as fd:
+        yield _locked(fd)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    # Not filelock: importing it takes longer than all else that a new virtualenv over a base needs.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fd = os.open(path, flags, 0o666)
+    try:
+        yield fd
     finally:
-        lock.release()
+        # Before the close: a process that was forked meanwhile has a copy, and would go on holding the lock.
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
+
+
+def _locked(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

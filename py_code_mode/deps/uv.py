@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -29,19 +30,22 @@ COMPATIBLE_VERSIONS = "compatible-versions.txt"
 LOCK_NAME = "py-code-mode-install.lock"
 
 _RESERVED = "kernel-bootstrap"
+_NAME = re.compile(r"[\w.-]+")
 
 
 class UvInstaller:
     """An ``Installer`` for the virtualenv whose interpreter is ``python``, or for a directory.
 
     Installs and uninstalls hold a lock between processes. ``base`` is the virtualenv below it, with the kernel's
-    packages: the same versions are taken where that can be, and none that the kernel does not run with.
+    packages: the same versions are taken where that can be, and none that the kernel does not run with. ``uncached``
+    downloads everything, for when the files in uv's cache are broken.
     """
 
-    def __init__(self, python: Path, site_packages: Path, base: Path | None = None) -> None:
+    def __init__(self, python: Path, site_packages: Path, base: Path | None = None, *, uncached: bool = False) -> None:
         self._where: list[str | Path] = ["--python", python]
         self._site_packages = site_packages
         self._home = python.parent.parent
+        self._env = {"UV_NO_CACHE": "1"} if uncached else None
         self._constraints = [] if base is None else [base / SAME_VERSIONS, base / COMPATIBLE_VERSIONS]
 
     @classmethod
@@ -88,7 +92,7 @@ class UvInstaller:
         if done.ok:
             report.installed.extend(wanted)
         elif len(wanted) == 1:
-            report.failed[wanted[0]] = _reason(done, offline)
+            report.failed[wanted[0]] = self._reason(done, offline)
         else:
             await self._install_one_by_one(wanted, report, offline)
 
@@ -99,17 +103,26 @@ class UvInstaller:
             if done.ok:
                 report.installed.append(text)
             else:
-                report.failed[text] = _reason(done, offline)
+                report.failed[text] = self._reason(done, offline)
 
     async def _pip_install(self, packages: list[str], *, offline: bool) -> Completed:
         flags = ["--offline"] if offline else []
         # First as if the base could not be changed: what is then installed beside it cannot disagree with it.
         limits: list[list[str | Path]] = [["--constraints", path] for path in self._constraints]
         for limit in limits or [[]]:
-            done = await run_uv(["pip", "install", *flags, *limit, *self._where], packages)
+            done = await run_uv(["pip", "install", *flags, *limit, *self._where], packages, env=self._env)
             if "No solution found" not in done.stderr:
                 break
         return done
+
+    def _reason(self, done: Completed, offline: bool) -> str:
+        prefix = "the network cannot be reached, and uv's cache does not do: " if offline else ""
+        reason = done.reason()
+        # uv tells these like wishes of the user's, for whom they come out of nowhere.
+        needed = [line for path in self._constraints[1:] for line in path.read_text("utf-8").splitlines()]
+        needed = [line for line in needed if line in reason and not _NAME.fullmatch(line)]
+        suffix = f" (the kernel itself needs {' and '.join(needed)})" if needed else ""
+        return f"{prefix}{reason}{suffix}"
 
     async def _uninstall(self, names: list[str], report: UninstallReport) -> None:
         there = await in_thread(installed_versions, self._site_packages)
@@ -140,16 +153,19 @@ class UvInstaller:
 def write_record(home: Path, site_packages: Path) -> None:
     """Write the pins of what is in ``site_packages`` beside it. Raises OSError."""
     temporary = home / f"{RECORD_NAME}.new"
-    temporary.write_text("".join(f"{pin}\n" for pin in pins(site_packages)), "utf-8")
+    _write_lines(temporary, pins(site_packages))
     temporary.replace(home / RECORD_NAME)
 
 
 def write_constraints(base: Path, site_packages: Path) -> None:
     """Write what the packages in ``site_packages`` of ``base`` are and need. Raises OSError."""
     versions = installed_versions(site_packages)
-    (base / SAME_VERSIONS).write_text("".join(f"{name}=={version}\n" for name, version in versions.items()), "utf-8")
-    needed = [IPYKERNEL, *requirements_of(site_packages)]
-    (base / COMPATIBLE_VERSIONS).write_text("".join(f"{requirement}\n" for requirement in needed), "utf-8")
+    _write_lines(base / SAME_VERSIONS, [f"{name}=={version}" for name, version in sorted(versions.items())])
+    _write_lines(base / COMPATIBLE_VERSIONS, [IPYKERNEL, *requirements_of(site_packages)])
+
+
+def _write_lines(path: Path, lines: Sequence[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
 def _refusal(text: str) -> str | None:
@@ -160,8 +176,3 @@ def _refusal(text: str) -> str | None:
     if canonicalize_name(name) == _RESERVED:
         return "the name kernel_bootstrap belongs to py-code-mode's part of the kernel"
     return None
-
-
-def _reason(done: Completed, offline: bool) -> str:
-    prefix = "the network cannot be reached, and uv's cache does not do: " if offline else ""
-    return prefix + done.reason()

@@ -6,7 +6,7 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,17 +82,25 @@ def running_interpreter() -> Interpreter | None:
     return Interpreter(path, ".".join(map(str, sys.version_info[:3])))
 
 
-async def find_interpreter(request: PythonRequest | None) -> Interpreter:
+def like_running() -> PythonRequest:
+    """What None asks for where the running Python cannot be used itself: one like it."""
+    minor = f"3.{sys.version_info[1]}"
+    return PythonRequest(minor, SpecifierSet(f"=={minor}.*"))
+
+
+async def find_interpreter(request: PythonRequest | None, preferred: Iterable[Path] = ()) -> Interpreter:
     """An installed Python that ``request`` accepts: the running one if it does, else the newest found.
 
-    Raises PythonNotFoundError.
+    Those of ``preferred`` that work come before the newest. Raises PythonNotFoundError.
     """
     running = running_interpreter()
     if running is not None and (request is None or request.accepts(running.version)):
         return running
-    if request is None:
-        request = parse_request(f"{sys.version_info[0]}.{sys.version_info[1]}")
-        assert request is not None
+    request = request or like_running()
+    for candidate in dict.fromkeys(preferred):
+        found = await _probe(candidate)
+        if found is not None and request.accepts(found.version):
+            return found
     others: list[Path] = []
     for minor, candidate in _candidates():
         if not _may_accept(request, minor):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from py_code_mode.deps.locks import held, in_thread
 from py_code_mode.deps.uvtool import UV_TIMEOUT
 from py_code_mode.errors import VenvError
 
-from .interpreters import Interpreter, PythonRequest, find_interpreter, parse_request, running_interpreter
+from .interpreters import Interpreter, PythonRequest, find_interpreter, like_running, parse_request, running_interpreter
 from .venv_build import build_base, build_overlay, kernel_imports, packages_to_restore
 from .venv_cache import CachedVenv, cached_venvs, clean_venvs
 from .venv_claims import claim, discard, discard_unused, release, sweep
@@ -23,14 +21,17 @@ from .venv_layout import (
     BASE,
     BUILDING,
     Marker,
+    Venv,
     cache_root,
     environments,
     identity_name,
     lock_path,
     looks_usable,
+    path_between,
     place,
     site_packages,
 )
+from .venv_temporary import make_home, remove_home
 
 __all__ = [
     "CachedVenv",
@@ -46,10 +47,9 @@ __all__ = [
 LOCK_TIMEOUT = 2 * UV_TIMEOUT
 """Seconds to wait for another maker, whose runs of uv are limited themselves."""
 
-_TEMPORARY = "py-code-mode-venv-"
-_OWNER = "owner"
-
 Progress = Callable[[str], None]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,27 +68,6 @@ class VenvSpec:
     cache_dir: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Venv:
-    """A virtualenv that is ready. ``python`` is its interpreter, ``key`` the hash of what it is made of.
-
-    It holds what the workspace asked for. The kernel's own packages come from ``base``, a virtualenv that all
-    workspaces with this ``interpreter`` share.
-    """
-
-    path: Path
-    python: Path
-    python_version: str
-    cached: bool
-    key: str
-    interpreter: Path
-    base: Path
-
-    def site_packages(self) -> Path:
-        """Where its packages are."""
-        return site_packages(self.path, self.python_version)
-
-
 async def ensure_venv(spec: VenvSpec, *, progress: Progress | None = None, repair: bool = False) -> Venv:
     """The virtualenv that ``spec`` asks for, made now if it has to be. Each call needs one ``release_venv``.
 
@@ -103,7 +82,7 @@ async def ensure_venv(spec: VenvSpec, *, progress: Progress | None = None, repai
     root = cache_root(spec.cache_dir)
     base: Venv | None = None
     try:
-        base = await _found_or_made(root, _Base(root, request), tell, repair)
+        base = await _found_or_made(root, _Base(root, spec.identity, request), tell, repair)
         if spec.cache:
             return await _found_or_made(root, _Overlay(root, spec.identity, base), tell, repair)
         return await _make_temporary(spec, base, tell)
@@ -132,50 +111,52 @@ async def remove_venv(venv: Venv) -> None:
     """Remove the temporary ``venv``. Raises ValueError for a cached one: others may use it."""
     if venv.cached:
         raise ValueError(f"{venv.path} is in the cache: see clean_venvs")
-    home = venv.path.parent
-    await in_thread(shutil.rmtree, home, ignore_errors=True)
-    fd = _owned.pop(home, None)
-    if fd is not None:
-        os.close(fd)
+    await in_thread(remove_home, venv.path.parent)
 
 
 class _Base:
-    """How the shared virtualenv with the kernel's packages is found and made."""
+    """How the shared virtualenv with the kernel's packages is found and made, for the workspace ``user``."""
 
     identity = BASE
 
-    def __init__(self, root: Path, request: PythonRequest | None) -> None:
+    def __init__(self, root: Path, user: str, request: PythonRequest | None) -> None:
         self._root = root
+        self._user = user
         self._request = request
 
-    def find(self, *, wait: bool = False) -> Venv | None:
+    def find(self) -> Venv | None:
         """The one that is there, claimed."""
+        return next(filter(None, (_open(self._place(known)) for known in self._known())), None)
+
+    async def make(self, tell: Progress, repair: bool) -> Venv | None:
+        """Make it in its place. None: it was damaged meanwhile."""
+        interpreter = await find_interpreter(self._request, [known.path for known in self._known()])
+        target = self._place(interpreter)
+
+        async def build(aside: Path, uncached: bool = False) -> bool:
+            return await build_base(aside, interpreter=interpreter, progress=tell, uncached=uncached)
+
+        if not await _replace(target, build):
+            tell("uv's cache holds broken files; downloading them anew...")
+            await _replace(target, lambda aside: build(aside, uncached=True))
+        return _open(target, wait=True)
+
+    def _place(self, interpreter: Interpreter) -> Path:
+        return place(self._root, BASE, interpreter.path, interpreter.version)
+
+    def _known(self) -> Iterator[Interpreter]:
+        """Interpreters to look for first, found without starting a process."""
         request, running = self._request, running_interpreter()
         if running is not None and (request is None or request.accepts(running.version)):
-            return _open(place(self._root, BASE, running.path, running.version), wait=wait)
-        if request is None:
-            return None
-        # Which interpreter another version stands for is known from the environments that are there: asking one
-        # would start a process.
-        for directory in environments(self._root / identity_name(BASE)):
-            marker = Marker.read(directory)
-            fits = marker and request.accepts(marker.python_version) and marker.is_current
-            if fits and (venv := _open(directory, wait=wait)):
-                return venv
-        return None
-
-    async def make(self, folder: Path, tell: Progress, repair: bool) -> None:
-        """Make it in its place in ``folder``."""
-        interpreter = await find_interpreter(self._request)
-        target = place(self._root, BASE, interpreter.path, interpreter.version)
-
-        async def build(aside: Path, uncached: bool = False) -> None:
-            await build_base(aside, interpreter=interpreter, progress=tell, uncached=uncached)
-
-        await _replace(folder, target, build)
-        if repair and not await kernel_imports(target, target, interpreter.version):
-            tell("uv's cache holds broken files; downloading them anew...")
-            await _replace(folder, target, lambda aside: build(aside, uncached=True))
+            yield running
+            return
+        request = request or like_running()
+        # The workspace's own comes first: a newer Python that came later does not part it from its packages.
+        for identity in (self._user, BASE):
+            for directory in environments(self._root / identity_name(identity)):
+                marker = Marker.read(directory)
+                if marker is not None and request.accepts(marker.python_version) and marker.is_current:
+                    yield Interpreter(Path(marker.interpreter), marker.python_version)
 
 
 class _Overlay:
@@ -186,35 +167,42 @@ class _Overlay:
         self._base = base
         self._target = place(root, identity, base.interpreter, base.python_version)
 
-    def find(self, *, wait: bool = False) -> Venv | None:
+    def find(self) -> Venv | None:
         """The one that is there, claimed."""
-        return _open(self._target, self._base.path, wait=wait)
+        return _open(self._target, self._base)
 
-    async def make(self, folder: Path, tell: Progress, repair: bool) -> None:
-        """Make it in its place in ``folder``, with the packages that its predecessor had."""
-        packages = await in_thread(packages_to_restore, folder, self._target)
+    async def make(self, tell: Progress, repair: bool) -> Venv | None:
+        """Make it in its place, with the packages that its predecessor had. None: it was damaged meanwhile."""
+        target, base = self._target, self._base
+        packages = await in_thread(packages_to_restore, target)
+        pointer = path_between(site_packages(target, base.python_version), base.site_packages())
 
-        async def build(aside: Path) -> None:
-            await _build_overlay(aside, self._base, self.identity, packages, tell)
+        async def build(aside: Path, uncached: bool = False) -> Marker:
+            return await build_overlay(
+                aside,
+                base=base,
+                pointer=pointer,
+                identity=self.identity,
+                packages=packages,
+                progress=tell,
+                uncached=uncached,
+            )
 
-        await _replace(folder, self._target, build)
+        await _replace(target, build)
+        if repair and packages and not await kernel_imports(target, base.path, base.python_version):
+            tell("uv's cache holds broken files; downloading them anew...")
+            await _replace(target, lambda aside: build(aside, uncached=True))
+        return _open(target, base, wait=True)
 
 
-async def _build_overlay(aside: Path, base: Venv, identity: str, packages: list[str], tell: Progress) -> Marker:
-    interpreter = Interpreter(base.interpreter, base.python_version)
-    return await build_overlay(
-        aside, base=base.path, interpreter=interpreter, identity=identity, packages=packages, progress=tell
-    )
-
-
-def _open(directory: Path, base: Path | None = None, *, wait: bool = False) -> Venv | None:
+def _open(directory: Path, base: Venv | None = None, *, wait: bool = False) -> Venv | None:
     marker = claim(directory, wait=wait)
     if marker is None:
         return None
     if not looks_usable(directory, marker):
         release(directory)
         return None
-    return _venv(directory, marker, base or directory, cached=True)
+    return _venv(directory, marker, base.path if base else directory, cached=True)
 
 
 def _venv(directory: Path, marker: Marker, base: Path, *, cached: bool) -> Venv:
@@ -226,17 +214,12 @@ async def _found_or_made(root: Path, wanted: _Base | _Overlay, tell: Progress, r
     if not repair and (venv := wanted.find()):
         return venv
     folder = root / identity_name(wanted.identity)
-    lock = lock_path(root, folder.name)
-    await in_thread(lock.parent.mkdir, parents=True, exist_ok=True)
 
     def waiting() -> None:
         tell("Waiting for this virtualenv, which is being made elsewhere...")
 
-    async with held(lock, timeout=LOCK_TIMEOUT, waiting=waiting):
-        if venv := await _made_meanwhile(wanted, repair):
-            return venv
-        await wanted.make(folder, tell, repair)
-        if venv := wanted.find(wait=True):
+    async with held(lock_path(root, folder.name), timeout=LOCK_TIMEOUT, waiting=waiting):
+        if venv := await _made_meanwhile(wanted, repair) or await wanted.make(tell, repair):
             return venv
         raise VenvError(f"the virtualenv in {folder} was damaged while it was made")
 
@@ -256,14 +239,15 @@ async def _made_meanwhile(wanted: _Base | _Overlay, repair: bool) -> Venv | None
     return None
 
 
-async def _replace(folder: Path, target: Path, build: Callable[[Path], Awaitable[None]]) -> None:
-    aside = await in_thread(_prepare, folder)
+async def _replace(target: Path, build: Callable[[Path], Awaitable[T]]) -> T:
+    aside = await in_thread(_prepare, target.parent)
     try:
         made = aside / "venv"
-        await build(made)
+        result = await build(made)
         await in_thread(_publish, made, target)
     finally:
         await in_thread(shutil.rmtree, aside, ignore_errors=True)
+    return result
 
 
 def _prepare(folder: Path) -> Path:
@@ -283,40 +267,14 @@ def _publish(made: Path, target: Path) -> None:
             discard_unused(other)
 
 
-_owned: dict[Path, int] = {}
-"""Homes of temporary environments and the locked file that says that their maker lives."""
-
-
 async def _make_temporary(spec: VenvSpec, base: Venv, tell: Progress) -> Venv:
-    home = await in_thread(_temporary_home)
+    home = await in_thread(make_home)
     try:
-        marker = await _build_overlay(home / "venv", base, spec.identity, [], tell)
+        pointer = str(base.site_packages())
+        marker = await build_overlay(
+            home / "venv", base=base, pointer=pointer, identity=spec.identity, packages=[], progress=tell
+        )
     except BaseException:
-        await in_thread(shutil.rmtree, home, ignore_errors=True)
-        os.close(_owned.pop(home))
+        await in_thread(remove_home, home)
         raise
     return _venv(home / "venv", marker, base.path, cached=False)
-
-
-def _temporary_home() -> Path:
-    base = Path(tempfile.gettempdir()).absolute()
-    for other in base.glob(f"{_TEMPORARY}*"):
-        _remove_orphan(other)
-    home = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=base))
-    fd = os.open(home / _OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    _owned[home] = fd
-    return home
-
-
-def _remove_orphan(home: Path) -> None:
-    """Remove a temporary environment of this user whose maker was killed."""
-    with contextlib.suppress(OSError):
-        if home.lstat().st_uid != os.getuid():
-            return
-        fd = os.open(home / _OWNER, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(home, ignore_errors=True)
-        finally:
-            os.close(fd)

@@ -5,20 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from py_code_mode.deps.locks import tried
+
 from .venv_claims import discard_unused, in_use, sweep
-from .venv_layout import MARKER, Marker, cache_root, environments, lock_path, looks_usable
+from .venv_layout import BASE, MARKER, Marker, cache_root, environments, identity_name, lock_path, looks_usable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedVenv:
-    """One environment of the cache. An incomplete one has no identity and no version."""
+    """One environment of the cache. An incomplete one has no version.
+
+    ``is_base``: it holds the kernel's packages, for all workspaces with its Python. ``identity`` names the workspace
+    otherwise; None where it is not known, and for a base.
+    """
 
     path: Path
+    is_base: bool
     identity: str | None
     python_version: str | None
     last_used: datetime
@@ -61,7 +67,7 @@ def clean_venvs(
     limit = None if older_than is None else datetime.now(UTC) - timedelta(days=older_than)
     removed = []
     for folder in _folders(root):
-        with _try_lock(lock_path(root, folder.name)) as locked:
+        with tried(lock_path(root, folder.name)) as locked:
             if not locked:
                 continue
             sweep(folder)
@@ -88,21 +94,10 @@ def _describe(path: Path) -> CachedVenv:
     complete = marker is not None and looks_usable(path, marker)
     return CachedVenv(
         path=path,
-        identity=marker.identity if marker else None,
+        is_base=path.parent.name == identity_name(BASE),
+        identity=(marker.identity or None) if marker else None,
         python_version=marker.python_version if marker else None,
         last_used=datetime.fromtimestamp(used, UTC),
         complete=complete,
         current=complete and marker is not None and marker.is_current,
     )
-
-
-@contextlib.contextmanager
-def _try_lock(path: Path) -> Iterator[bool]:
-    from filelock import FileLock, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path, blocking=False):
-            yield True
-    except Timeout:
-        yield False

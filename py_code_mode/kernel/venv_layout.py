@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import kernel_bootstrap
-from py_code_mode.deps.uv import IPYKERNEL
+from py_code_mode.deps.uv import COMPATIBLE_VERSIONS, IPYKERNEL, SAME_VERSIONS
 
 FORMAT = 2
 """Raised when environments made earlier cannot be used any more."""
@@ -25,10 +25,13 @@ FORMAT = 2
 MARKER = "py-code-mode.json"
 
 BASE = ""
-"""The identity of the environment that holds the kernel's packages."""
+"""The identity of the environment that holds the kernel's packages. No workspace has an empty one."""
 
 POINTER = "py-code-mode-base.pth"
 """In the packages of a workspace: where those of its base are. Python puts them behind its own."""
+
+BOOTSTRAP = Path(kernel_bootstrap.__file__).parent
+"""The package that the kernel side of environments is copied from."""
 
 BUILDING = ".build-"
 TRASH = ".trash-"
@@ -73,6 +76,27 @@ class Marker:
             return None
 
 
+@dataclass(frozen=True, slots=True)
+class Venv:
+    """A virtualenv that is ready. ``python`` is its interpreter, ``key`` the hash of what it is made of.
+
+    It holds what the workspace asked for. The kernel's own packages come from ``base``, a virtualenv that all
+    workspaces with this ``interpreter`` share.
+    """
+
+    path: Path
+    python: Path
+    python_version: str
+    cached: bool
+    key: str
+    interpreter: Path
+    base: Path
+
+    def site_packages(self) -> Path:
+        """Where its packages are."""
+        return site_packages(self.path, self.python_version)
+
+
 def cache_root(cache_dir: Path | None) -> Path:
     """The directory of the cache: ``cache_dir``, else in PY_CODE_MODE_CACHE, else in the user's cache."""
     if cache_dir is None:
@@ -110,29 +134,43 @@ def lock_path(root: Path, folder: str) -> Path:
 
 
 def bootstrap_sources() -> list[Path]:
-    """The files of kernel_bootstrap that an environment gets a copy of."""
-    package = Path(kernel_bootstrap.__file__).parent
-    return sorted(path for path in package.rglob("*") if path.suffix == ".py" or path.name == "py.typed")
+    """The files of kernel_bootstrap that an environment gets a copy of, relative to the package."""
+    return [Path(name) for name, _, _ in _bootstrap_stats(BOOTSTRAP)]
 
 
-_hashes: dict[tuple[tuple[str, int, int], ...], str] = {}
+_known_hash: tuple[list[tuple[str, int, int]], str] = ([], "")
 
 
 def bootstrap_hash() -> str:
     """The hash of kernel_bootstrap's sources, read again only when one of them changed."""
-    sources = bootstrap_sources()
-    stats = [(path, path.stat()) for path in sources]
-    seen = tuple((str(path), stat.st_mtime_ns, stat.st_size) for path, stat in stats)
-    if seen not in _hashes:
-        _hashes.clear()
-        _hashes[seen] = sources_hash(sources, Path(kernel_bootstrap.__file__).parent)
-    return _hashes[seen]
+    global _known_hash
+    seen = _bootstrap_stats(BOOTSTRAP)
+    if seen != _known_hash[0]:
+        _known_hash = seen, sources_hash(BOOTSTRAP)
+    return _known_hash[1]
 
 
-def sources_hash(sources: list[Path], base: Path) -> str:
-    """The hash of names (relative to ``base``) and contents of ``sources``. Raises OSError."""
-    content = [[str(path.relative_to(base)), _digest(path.read_bytes(), 16)] for path in sources]
-    return _digest(json.dumps(content).encode(), 16)
+def sources_hash(package: Path) -> str:
+    """The hash of what makes up kernel_bootstrap, in the copy that ``package`` is. Raises OSError."""
+    found = hashlib.blake2b(digest_size=16)
+    for name in bootstrap_sources():
+        content = (package / name).read_bytes()
+        found.update(f"{name}\0{len(content)}\0".encode())
+        found.update(content)
+    return found.hexdigest()
+
+
+def _bootstrap_stats(folder: Path | str, prefix: str = "") -> list[tuple[str, int, int]]:
+    """Name, time of the last change and size of each source in ``folder``, sorted."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py") or entry.name == "py.typed":
+                stat = entry.stat()
+                found.append((prefix + entry.name, stat.st_mtime_ns, stat.st_size))
+            elif entry.is_dir() and entry.name != "__pycache__":
+                found += _bootstrap_stats(entry.path, f"{prefix}{entry.name}/")
+    return sorted(found)
 
 
 def site_packages(directory: Path, python_version: str) -> Path:
@@ -141,11 +179,21 @@ def site_packages(directory: Path, python_version: str) -> Path:
     return directory / "lib" / f"python{minor}" / "site-packages"
 
 
+def path_between(start: Path, end: Path) -> str:
+    """The relative path of ``end`` from the directory ``start``, by their names alone: the cache can be moved."""
+    return os.path.relpath(end, start)
+
+
 def looks_usable(directory: Path, marker: Marker) -> bool:
     """The checks that cost nothing: the interpreter runs, the kernel's packages are there or pointed to."""
     packages = site_packages(directory, marker.python_version)
-    needed = ["ipykernel/__init__.py", "kernel_bootstrap/__init__.py"] if marker.identity == BASE else [POINTER]
-    return os.access(directory / "bin" / "python", os.X_OK) and all((packages / name).is_file() for name in needed)
+    needed = [directory / "pyvenv.cfg"]
+    if marker.identity == BASE:
+        needed += [directory / name for name in (SAME_VERSIONS, COMPATIBLE_VERSIONS)]
+        needed += [packages / name / "__init__.py" for name in ("ipykernel", "kernel_bootstrap")]
+    else:
+        needed.append(packages / POINTER)
+    return os.access(directory / "bin" / "python", os.X_OK) and all(path.is_file() for path in needed)
 
 
 def environments(folder: Path) -> list[Path]:
