@@ -235,7 +235,7 @@ async def test_a_session_that_is_closed_during_a_save_leaves_nothing(either: Ses
     await either.close()
     assert list(tmp_path.glob("artifacts/.meta/tmp/*")) == []
     assert not (tmp_path / "artifacts/large").exists()
-    assert (await run).error_name == "KeyboardInterrupt"
+    assert not (await run).is_ok
 
 
 async def test_a_save_of_the_session_that_is_cancelled_leaves_nothing(shared: Session):
