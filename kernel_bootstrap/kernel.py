@@ -40,6 +40,7 @@ class CodeModeKernel(IPythonKernel):
     compiler_class = Type(CellCompiler)
     msg_types: ClassVar[list[str]] = [*IPythonKernel.msg_types, "identity_request"]  # type: ignore[misc]
     awaits_identity = False
+    initial_names: frozenset[str] = frozenset()
     # ipykernel waits this long after each cell "to help output synchronisation"; our io thread keeps the order.
     _execute_sleep = 0.0
 
@@ -79,8 +80,11 @@ class CodeModeKernel(IPythonKernel):
         try:
             if not self.awaits_identity:
                 raise PermissionError("this kernel has its identity")
+            own = {name: value for name, value in os.environ.items() if name not in self.initial_names}
             identity.assume(parent["content"])
             self.shell.init_environment()
+            for name, value in own.items():
+                os.environ.setdefault(name, value)  # such as MPLBACKEND
             self.awaits_identity = False
         except Exception as error:  # noqa: BLE001 - the host has to hear of it
             content = {"status": "error", "message": f"{type(error).__name__}: {error}"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import types
 from pathlib import Path
@@ -36,7 +37,9 @@ def start(connection_file: str, *, spare: bool = False) -> Any:
     config.HistoryManager.enabled = False  # a sqlite file and a thread that nobody asked for
     config.InteractiveShell.cache_size = 16  # Out[n] of the last results; more would keep every value alive
     config.InteractiveShellApp.exec_PYTHONSTARTUP = False
+    names = frozenset(os.environ)
     app = CodeModeApp.instance(config=config)
     app.initialize(["-f", connection_file])
     app.kernel.awaits_identity = spare
+    app.kernel.initial_names = names
     return app

@@ -147,6 +147,8 @@ class ForkServer:
                     reply.set_exception(ProcessError("the fork server is gone"))
                     reply.exception()  # seen, where nobody waits any more
             self._replies.clear()
+            self._writer.close()
+            self._log.close()
 
     def _last_words(self) -> str:
         self._log.seek(0)
@@ -159,8 +161,9 @@ class ForkServer:
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.wait({self._listener})
-        if self._process is not None:
+        elif self._process is not None:  # it did not come so far
             self._writer.close()
+        if self._process is not None:
             with contextlib.suppress(OSError):
                 await self._writer.wait_closed()
             await self._process.end()
