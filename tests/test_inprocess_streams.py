@@ -142,6 +142,23 @@ async def test_a_flood_is_ended_like_any_code_and_its_threads_go_on(session: Ses
     assert not any(thread.is_alive() for thread in threads)
 
 
+async def test_a_forked_child_prints_where_the_process_does(session: Session, capfd: pytest.CaptureFixture[str]):
+    code = (
+        "import os, sys, warnings\n"
+        "with warnings.catch_warnings():\n"
+        "    warnings.simplefilter('ignore', DeprecationWarning)  # of the threads, which the child does not have\n"
+        "    child = os.fork()\n"
+        "if not child:\n"
+        "    print('of the child ' * 200_000, flush=True)\n"
+        "    os._exit(0)\n"
+        "print('of the code')\n"
+        "os.waitpid(child, 0)[1]"
+    )
+    result = await session.run(code)
+    assert (result.stdout, result.value) == ("of the code\n", 0)
+    assert capfd.readouterr().out == "of the child " * 200_000 + "\n"
+
+
 async def test_any_text_and_bytes_can_be_written(session: Session):
     result = await session.run(
         r"import sys"

@@ -7,6 +7,7 @@ task belongs to. Threads and thread pools hand that on, as tasks do by themselve
 from __future__ import annotations
 
 import io
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -185,6 +186,10 @@ def _route(since: int) -> None:
 def _unroute() -> None:
     for name in _KINDS:
         setattr(sys, name, _Routed.unwrapped(getattr(sys, name, None)))
+
+
+# A forked child has no thread that would take what it prints: it writes where this process writes.
+os.register_at_fork(after_in_child=_unroute)
 
 
 def _bound(cell: Cell, function: Callable[..., Any]) -> Callable[..., Any]:
