@@ -20,12 +20,11 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace whose virtualenv was made by a first run, which told so."""
+    """A workspace whose virtualenv was made by a first run."""
     base = tmp_path_factory.mktemp("command-line")
     starter.create(base)
     done = run("run", "--base", base, "6 * 7")
     assert (done.returncode, done.stdout) == (0, "42\n"), done.stderr
-    assert done.stderr.startswith("Creating a virtualenv")
     return base
 
 
@@ -56,6 +55,13 @@ def test_output_comes_first_and_the_value_last_on_a_line_of_its_own(base):
     done = run("run", "--base", base, "print('no newline', end=''); {'a': [1, None]}")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "no newline\n{'a': [1, None]}\n", "")
+
+
+def test_the_first_run_of_all_tells_what_takes_its_time(base, tmp_path):
+    done = run("run", "--base", base, "6 * 7", PY_CODE_MODE_CACHE=str(tmp_path))
+
+    assert (done.returncode, done.stdout) == (0, "42\n")
+    assert done.stderr.startswith("Creating a virtualenv")
 
 
 def test_code_that_fails_gives_exit_status_1_and_its_traceback_on_stderr(base):
