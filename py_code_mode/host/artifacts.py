@@ -6,7 +6,7 @@ from asyncio import to_thread
 from collections.abc import AsyncIterable
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kernel_bootstrap.formats import Payload
 from kernel_bootstrap.wire import ONE_MESSAGE
@@ -14,8 +14,10 @@ from py_code_mode.artifacts.store import ArtifactStore
 from py_code_mode.errors import ArtifactError, ArtifactNotFoundError
 from py_code_mode.tools.hints import nearest
 
-from .server import Handlers
 from .transfer import Outgoing, finished
+
+if TYPE_CHECKING:
+    from .server import Handlers
 
 
 def handlers(store: ArtifactStore) -> Handlers:

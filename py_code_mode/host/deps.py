@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from py_code_mode.deps.manager import DependencyManager
 
-from .server import Handlers
+if TYPE_CHECKING:
+    from .server import Handlers
 
 
 def handlers(manager: DependencyManager) -> Handlers:

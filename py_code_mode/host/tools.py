@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from py_code_mode.tools.registry import ToolRegistry
 
-from .server import Handlers
+if TYPE_CHECKING:
+    from .server import Handlers
 
 
 def handlers(registry: ToolRegistry) -> Handlers:

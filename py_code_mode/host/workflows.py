@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from asyncio import to_thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from py_code_mode.workflows.library import WorkflowLibrary
 
-from .server import Handlers
+if TYPE_CHECKING:
+    from .server import Handlers
 
 
 def handlers(library: WorkflowLibrary) -> Handlers:

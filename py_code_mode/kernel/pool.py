@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 from py_code_mode.deps.distributions import installed_versions
 from py_code_mode.errors import KernelStartError, ProcessError
-from py_code_mode.host.server import Handlers
 
 from .forkserver import ForkServer
 from .launch import Launch
@@ -23,6 +22,8 @@ from .venv import Venv
 from .venv_layout import site_packages
 
 if TYPE_CHECKING:
+    from py_code_mode.host.server import Handlers
+
     from .engine import Engine
     from .running import RunningKernel
 
