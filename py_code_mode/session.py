@@ -192,8 +192,8 @@ class Session:
 
     async def reset(self) -> None:
         """Clear all variables; the namespaces, workflows, artifacts and packages stay."""
-        engine, workspace = self._open()
-        await engine.call(workspace.executor.reset())
+        engine, _ = self._open()
+        await engine.call(self._executor.reset())
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -211,19 +211,19 @@ class Session:
 
         ``timeout`` in seconds overrides the session's own, which None leaves in force.
         """
-        engine, workspace = self._open()
+        engine, _ = self._open()
         limit = self._limit(code, timeout)
-        return await engine.call(workspace.executor.execute(code, limit, None))
+        return await engine.call(self._executor.execute(code, limit, None))
 
     async def stream(self, code: str, timeout: float | None = None) -> AsyncIterator[OutputEvent]:
         """Run ``code``; yields its outputs as they come, and at last an EndEvent with the result.
 
         Leaving the iteration early interrupts the code.
         """
-        engine, workspace = self._open()
+        engine, _ = self._open()
         limit = self._limit(code, timeout)
         queue = EventQueue()
-        run = asyncio.ensure_future(engine.call(workspace.executor.execute(code, limit, queue.put)))
+        run = asyncio.ensure_future(engine.call(self._executor.execute(code, limit, queue.put)))
         run.add_done_callback(lambda _: queue.put(None))
         try:
             while (event := await queue.get()) is not None:
@@ -239,9 +239,9 @@ class Session:
 
         Does nothing when no code runs. May be called from any thread.
         """
-        engine, workspace = self._open()
+        engine, _ = self._open()
         # One turn of the loop later: behind the first step of a run that was asked for just before.
-        engine.loop.call_soon_threadsafe(engine.loop.call_soon, workspace.executor.interrupt)
+        engine.loop.call_soon_threadsafe(engine.loop.call_soon, self._executor.interrupt)
 
     def _limit(self, code: str, timeout: float | None) -> float | None:
         if not isinstance(code, str):

@@ -1,23 +1,25 @@
-"""What one session works with: its storage, tools and executor, joined by one table of handlers."""
+"""What one session or front end works with: its storage and tools, joined by one table of handlers."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .deps.installer import Installer
 from .deps.manager import DependencyManager
 from .errors import StorageError
-from .executors.base import Executor, Host
+from .executors.base import Guest, Host
 from .host import artifacts, deps, tools, workflows
-from .host.server import Handlers
 from .kernel.commands import Completed, run
-from .kernel.engine import Engine
 from .storage.base import StorageBackend
 from .tools.loader import DirectoryToolProvider
 from .tools.registry import ToolRegistry
+
+if TYPE_CHECKING:
+    from .host.server import Handlers
+    from .kernel.engine import Engine
 
 
 class _ToolRunner:
@@ -42,8 +44,8 @@ def _make(base: Path) -> None:
 class Workspace:
     """An open workspace; lives on the engine's loop. The kernel and the Session ask it the same way."""
 
-    def __init__(self, executor: Executor, registry: ToolRegistry, handlers: Handlers) -> None:
-        self.executor = executor
+    def __init__(self, guest: Guest, registry: ToolRegistry, handlers: Handlers) -> None:
+        self._guest = guest
         self._registry = registry
         self._handlers = handlers
 
@@ -52,13 +54,13 @@ class Workspace:
         cls,
         engine: Engine,
         storage: StorageBackend,
-        executor: Executor,
+        guest: Guest,
         owner: str,
         progress: Callable[[str], None],
     ) -> Workspace:
-        """Start ``executor`` on ``storage``."""
+        """Start ``guest`` on ``storage``."""
         base: Path | None = getattr(storage, "base_path", None)
-        config = executor.config
+        config = guest.config
         if base is not None:
             await asyncio.to_thread(_make, base)
         cwd = config.cwd or base or Path.cwd()
@@ -91,16 +93,16 @@ class Workspace:
             handlers=make_handlers,
             progress=progress,
         )
-        await executor.start(host)
-        return cls(executor, registry, table)
+        await guest.start(host)
+        return cls(guest, registry, table)
 
     async def ask(self, method: str, params: dict[str, Any]) -> Any:
         """Answer a method as the code in the session would get it answered."""
         return await self._handlers[method](**params)
 
     async def close(self) -> None:
-        """End the executor and the tools."""
+        """End what it was opened for, and the tools."""
         try:
-            await self.executor.close()
+            await self._guest.close()
         finally:
             await self._registry.close()

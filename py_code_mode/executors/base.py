@@ -78,19 +78,26 @@ class Host:
     progress: Callable[[str], None]
 
 
-class Executor(Protocol):
-    """Runs code with state. All methods are called by the Session, on the engine's loop."""
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """What it can do, in this configuration on this machine."""
+class Guest(Protocol):
+    """What a workspace is opened for. Its methods are called by the Workspace, on the engine's loop."""
 
     @property
     def config(self) -> ExecutorConfig:
         """How it is configured."""
 
     async def start(self, host: Host) -> None:
-        """Make ready to run code; called once, before anything else."""
+        """Make ready; called once, before anything else."""
+
+    async def close(self) -> None:
+        """End everything; called once, and bounded."""
+
+
+class Executor(Guest, Protocol):
+    """Runs code with state. All methods are called on the engine's loop, those beyond Guest's by the Session."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do, in this configuration on this machine."""
 
     async def execute(self, code: str, timeout: float | None, listener: Listener | None) -> ExecutionResult:
         """Run ``code``, after what is queued. ``timeout`` in seconds, None = no limit; ``listener`` hears events."""
@@ -100,6 +107,3 @@ class Executor(Protocol):
 
     async def reset(self) -> None:
         """Forget all variables."""
-
-    async def close(self) -> None:
-        """End everything; called once, and bounded."""

@@ -8,18 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from py_code_mode.deps.locks import in_thread
-from py_code_mode.deps.uv import UvInstaller
 from py_code_mode.errors import KernelStartError, SessionClosedError
-from py_code_mode.host.server import Handlers
 from py_code_mode.kernel.execution import Execution
-from py_code_mode.kernel.launch import Launch
-from py_code_mode.kernel.venv import Venv, VenvSpec, ensure_venv, release_venv
 from py_code_mode.results import ExecutionResult, OutputCollector
 
 from .base import Capability, Host, Listener
+from .home import KernelHome
 
 if TYPE_CHECKING:
+    from py_code_mode.kernel.execution import Execution
     from py_code_mode.kernel.running import RunningKernel
 
 
@@ -40,6 +37,7 @@ class SubprocessConfig:
     fork_server         start kernels by forking a process that has imported what they need (Linux)
     spares              kernels that are kept ready for the next session or reset, while a session is open. 0 = none
     preload             modules that the fork server imports, such as "numpy": their import is free in each kernel
+    debug               have JupyterLab's debugger in the kernel, which then starts slowly and is not forked
     env                 variables for the kernel, beside those of this process
     cwd                 where the code starts; None: the base directory of the storage, else the current one
     """
@@ -57,11 +55,13 @@ class SubprocessConfig:
     fork_server: bool = True
     spares: int = 1
     preload: tuple[str, ...] = ()
+    debug: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.preload, str):
+        preload: object = self.preload
+        if isinstance(preload, str):
             raise TypeError(f"preload must be a tuple of module names, such as ({self.preload!r},)")
         if self.spares < 0:
             raise ValueError(f"spares must be 0 or more, not {self.spares}")
@@ -76,9 +76,8 @@ class SubprocessExecutor:
 
     def __init__(self, config: SubprocessConfig | None = None) -> None:
         self.config = config or SubprocessConfig()
+        self._home = KernelHome(self.config)
         self._host: Host | None = None
-        self._venv: Venv | None = None
-        self._handlers: Handlers = {}
         self._kernel: asyncio.Task[RunningKernel] | None = None
         self._turn = asyncio.Lock()
         self._execution: Execution | None = None
@@ -90,23 +89,13 @@ class SubprocessExecutor:
         self._host = host
         supervisor = asyncio.ensure_future(host.engine.processes())
         try:
-            await self._renew_venv(host)
+            await self._home.start(host)
             await supervisor
             await self._running()
         except BaseException:
             supervisor.cancel()
             await self.close()
             raise
-
-    async def _renew_venv(self, host: Host, *, repair: bool = False) -> Venv:
-        """The virtualenv, made where it is missing; ``repair``: or where it cannot run a kernel."""
-        before, self._venv = self._venv, None
-        if before is not None:
-            await release_venv(before)
-        spec = VenvSpec(identity=host.identity, python_version=self.config.python_version, cache=self.config.cache_venv)
-        venv = self._venv = await ensure_venv(spec, progress=host.progress, repair=repair)
-        self._handlers = host.handlers(UvInstaller(venv.python, venv.site_packages(), venv.base))
-        return venv
 
     async def execute(self, code: str, timeout: float | None, listener: Listener | None) -> ExecutionResult:
         """Run ``code`` on the kernel, or on a new one where the last has died."""
@@ -123,6 +112,8 @@ class SubprocessExecutor:
     async def _execute_on(
         self, kernel: RunningKernel, code: str, timeout: float | None, listener: Listener | None
     ) -> ExecutionResult:
+        from py_code_mode.kernel.execution import Execution
+
         config = self.config
         fresh, self._lost_kernel = self._lost_kernel, False
         execution = self._execution = Execution(
@@ -170,29 +161,17 @@ class SubprocessExecutor:
         return self._kernel
 
     async def _start_kernel(self, host: Host) -> RunningKernel:
-        venv = self._venv
-        if venv is None or not await in_thread(_is_there, venv):
-            venv = await self._renew_venv(host)
         try:
-            return await self._kernel_in(venv, host)
+            return await self._new_kernel(host)
         except KernelStartError:
             # The venv may have been broken by hand in a way that a cheap look does not show.
-            return await self._kernel_in(await self._renew_venv(host, repair=True), host)
+            await self._home.renew(repair=True)
+            return await self._new_kernel(host)
 
-    async def _kernel_in(self, venv: Venv, host: Host) -> RunningKernel:
-        config = self.config
-        launch = Launch(
-            venv=venv,
-            cwd=Path(host.cwd),
-            owner=host.owner,
-            env=config.env,
-            hidden=host.hidden(),
-            fork=config.fork_server,
-            spares=config.spares,
-            preload=tuple(config.preload),
-        )
+    async def _new_kernel(self, host: Host) -> RunningKernel:
+        launch = await self._home.launch()
         return await host.engine.kernels.kernel(
-            launch, self._handlers, timeout=config.start_timeout, progress=host.progress
+            launch, self._home.handlers, timeout=self.config.start_timeout, progress=host.progress
         )
 
     async def _running(self) -> RunningKernel:
@@ -221,15 +200,10 @@ class SubprocessExecutor:
 
     async def close(self) -> None:
         """End the kernel, what its code has left behind, and a temporary virtualenv."""
-        host, self._host = self._host, None
+        self._host = None
         kernel, self._kernel = self._kernel, None
         await _end(kernel)
-        venv, self._venv = self._venv, None
-        if host is not None:
-            await host.engine.kernels.leave(host.owner)
-            await (await host.engine.processes()).sweep(host.owner)
-        if venv is not None:
-            await release_venv(venv)
+        await self._home.close()
 
 
 async def _end(kernel: asyncio.Task[RunningKernel] | None) -> None:
@@ -241,10 +215,6 @@ async def _end(kernel: asyncio.Task[RunningKernel] | None) -> None:
     await asyncio.wait({kernel})
     if not kernel.cancelled() and kernel.exception() is None:
         await kernel.result().end()
-
-
-def _is_there(venv: Venv) -> bool:
-    return venv.python.exists() and venv.site_packages().is_dir() and venv.base.is_dir()
 
 
 def _interrupted_before_start() -> ExecutionResult:

@@ -44,7 +44,7 @@ class KernelClient:
         loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = loop.create_future()
         self._session = jupyter_client.session.Session(
-            key=info["key"].encode(), signature_scheme=info["signature_scheme"], digest_history_size=0
+            key=info["key"], signature_scheme=info["signature_scheme"], digest_history_size=0
         )
         self._requests: dict[str, Request] = {}
         self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}

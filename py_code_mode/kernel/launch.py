@@ -23,6 +23,7 @@ class Launch:
     """What a kernel is started with. ``owner`` marks every process of its session.
 
     ``fork`` allows a fork server, which has imported the modules ``preload`` and keeps ``spares`` kernels ready.
+    ``debug`` gives the kernel JupyterLab's debugger, which a forked one cannot have.
     """
 
     venv: Venv
@@ -33,6 +34,14 @@ class Launch:
     fork: bool = True
     spares: int = 0
     preload: tuple[str, ...] = ()
+    debug: bool = False
+
+    def command(self, connection_file: Path) -> list[str]:
+        """What starts the kernel of ``connection_file`` from scratch."""
+        # The debugger cannot see into modules that are frozen into the interpreter, and says so at every start.
+        options = ["-Xfrozen_modules=off"] if self.debug else []
+        flags = ["--debug"] if self.debug else []
+        return [str(self.venv.python), *options, "-P", "-m", "kernel_bootstrap", str(connection_file), *flags]
 
     def environment(self, directory: Path) -> dict[str, str]:
         """All variables of the kernel whose private directory is ``directory``."""

@@ -1,15 +1,17 @@
 """Launches kernels: the one way that a Session and every Jupyter front end share.
 
-A jupyter_client KernelProvisioner (entry point ``py-code-mode-provisioner``): it makes the kernel's private
-directory, serves its link, and launches the process through the supervisor.
+A jupyter_client KernelProvisioner: it makes the kernel's private directory, serves its link, and launches the
+process through the supervisor. A front end drives it through ``py_code_mode.jupyter.provisioner``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
+from kernel_bootstrap.wire import PROTOCOL_VERSION
+from py_code_mode.errors import KernelStartError, LinkError
 from py_code_mode.host.server import Handlers, LinkServer
 
 from .engine import Engine
@@ -34,12 +38,15 @@ class CodeModeProvisioner(KernelProvisionerBase):
 
     directory: Path
     link: LinkServer
+    hello: asyncio.Future[None]
+    """Done with the kernel's first word on the link: it runs, and it is of this version."""
 
     _engine: Engine
-    _launch: Launch | None
-    _server: ForkServer | None
+    _launch: Launch | None = None
+    _server: ForkServer | None = None
     _handlers: Handlers
     _process: Process | None = None
+    _links = 0
 
     @classmethod
     def make(
@@ -49,9 +56,7 @@ class CodeModeProvisioner(KernelProvisionerBase):
 
         Without a ``launch``, which needs a server, the kernel is a spare one: see ``assign``.
         """
-        argv = [str(launch.venv.python), "-P", "-m", "kernel_bootstrap", "{connection_file}"] if launch else []
-        spec = KernelSpec(argv=argv, display_name="py-code-mode", language="python", interrupt_mode="signal")
-        made = cls(kernel_spec=spec, kernel_id=secrets.token_hex(8))
+        made = cls(kernel_spec=KernelSpec(), kernel_id=secrets.token_hex(8))
         made._engine, made._launch, made._server, made._handlers = engine, launch, server, handlers
         return made
 
@@ -63,24 +68,37 @@ class CodeModeProvisioner(KernelProvisionerBase):
         return launch.identity(self.directory, self._process.give(launch.owner))
 
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
-        """Make the directory with the connection file; returns ``cmd``, ``env`` and ``cwd`` of the launch."""
-        self.directory = _make_directory()
-        processes = await self._engine.processes()
-        processes.own_dir(self.directory)
-        self.connection_info = _connection_info(self.directory)
+        """Make the directory with the connection file; returns ``cmd``, ``env`` and ``cwd`` of the launch.
+
+        After ``cleanup(restart=True)`` the directory and the connection stay as they are.
+        """
+        if not (hasattr(self, "directory") and self.directory.is_dir()):
+            self.directory = _make_directory()
+            (await self._engine.processes()).own_dir(self.directory)
+            self.connection_info = _connection_info(self.directory)
         connection_file = self.directory / "kernel.json"
-        key = secrets.token_hex(32)
-        endpoint = f"ipc://{self.directory}/link"
-        self.link = LinkServer(self._engine.context, endpoint, key, self._handlers)
-        connection_file.write_text(json.dumps(self.connection_info))
-        (self.directory / "link.json").write_text(json.dumps({"endpoint": endpoint, "key": key}))
-        cmd = [part.format(connection_file=connection_file) for part in self.kernel_spec.argv]
+        connection_file.write_text(json.dumps(self.connection_info, default=bytes.decode))
+        self._open_link()
         launch = self._launch
         return {
-            "cmd": cmd,
+            "cmd": launch.command(connection_file) if launch else [],
             "env": launch.environment(self.directory) if launch else {},
             "cwd": str(launch.cwd) if launch else "/",
         }
+
+    def _open_link(self) -> None:
+        self.hello = asyncio.get_running_loop().create_future()
+        self._links += 1  # a socket that was just closed may still remove its file
+        endpoint, key = f"ipc://{self.directory}/link-{self._links}", secrets.token_hex(32)
+        self.link = LinkServer(self._engine.context, endpoint, key, {**self._handlers, "hello": self._on_hello})
+        (self.directory / "link.json").write_text(json.dumps({"endpoint": endpoint, "key": key}))
+
+    async def _on_hello(self, *, protocol: Any, **about: Any) -> dict[str, Any]:
+        if protocol != PROTOCOL_VERSION:
+            raise LinkError(f"the kernel speaks version {protocol} of the link, the host {PROTOCOL_VERSION}")
+        if not self.hello.done():
+            self.hello.set_result(None)
+        return {}
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the process; returns the connection information."""
@@ -135,24 +153,37 @@ class CodeModeProvisioner(KernelProvisionerBase):
 
     async def terminate(self, restart: bool = False) -> None:
         """Let the process end by SIGTERM."""
-        self.signal(15)
+        self.signal(signal.SIGTERM)
 
     async def cleanup(self, restart: bool = False) -> None:
-        """Close the link and remove the directory."""
+        """Close the link and remove the directory, which stays for a ``restart``."""
         if hasattr(self, "link"):  # a launch may have failed before there was one
             await self.link.close()
-        if hasattr(self, "directory"):
+        if hasattr(self, "directory") and not restart:
             shutil.rmtree(self.directory, ignore_errors=True)
             processes = await self._engine.processes()
             processes.disown_dir(self.directory)
 
-    def last_stderr(self) -> str:
-        """The last lines that the process wrote to its own stderr."""
+    def start_error(self, how: str) -> KernelStartError:
+        """The error of a start that failed, with the last lines that the process wrote to its own stderr."""
         try:
             text = (self.directory / "stderr.log").read_text(encoding="utf-8", errors="replace")
         except OSError:
-            return ""
-        return text.strip()[-2000:]
+            text = ""
+        last = text.strip()[-2000:]
+        return KernelStartError(f"the kernel did not start: {how}" + (f"\n{last}" if last else ""))
+
+
+def how_ended(code: int | None) -> str:
+    """What an exit code says, in words."""
+    if code is None or code >= 0:
+        return f"it exited with code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    hint = ", probably out of memory" if -code == signal.SIGKILL else ""
+    return f"it was killed by {name}{hint}"
 
 
 def _make_directory() -> Path:
@@ -163,6 +194,7 @@ def _make_directory() -> Path:
 
 
 def _connection_info(directory: Path) -> KernelConnectionInfo:
+    key: Any = secrets.token_hex(32).encode()  # bytes: what jupyter_client says to be a str, and compares with bytes
     return {
         "transport": "ipc",
         "ip": str(directory / "k"),  # with ipc, port n means the socket k-n
@@ -171,7 +203,7 @@ def _connection_info(directory: Path) -> KernelConnectionInfo:
         "stdin_port": 3,
         "control_port": 4,
         "hb_port": 5,
-        "key": secrets.token_hex(32),
+        "key": key,
         "signature_scheme": "hmac-sha256",
         "kernel_name": "py-code-mode",
     }

@@ -11,15 +11,13 @@ from collections.abc import Callable
 from typing import Any
 
 from kernel_bootstrap import faults
-from kernel_bootstrap.wire import PROTOCOL_VERSION
-from py_code_mode.errors import KernelStartError, LinkError
 from py_code_mode.host.server import Handlers, LinkServer
 
 from .client import KernelClient
 from .engine import Engine
 from .forkserver import ForkServer
 from .launch import Launch
-from .provisioner import CodeModeProvisioner
+from .provisioner import CodeModeProvisioner, how_ended
 
 _KILL_WAIT = 5.0
 """How long to wait for the news that a killed process is gone; a stopped supervisor never brings it. Seconds."""
@@ -54,23 +52,13 @@ class RunningKernel:
 
         ``server`` forks it; then ``launch`` may be None, for a spare kernel that waits for ``hand_out``.
         """
-        loop = asyncio.get_running_loop()
-        hello: asyncio.Future[None] = loop.create_future()
-
-        async def on_hello(*, protocol: Any, **about: Any) -> dict[str, Any]:
-            if protocol != PROTOCOL_VERSION:
-                raise LinkError(f"the kernel speaks version {protocol} of the link, the host {PROTOCOL_VERSION}")
-            if not hello.done():
-                hello.set_result(None)
-            return {}
-
-        provisioner = CodeModeProvisioner.make(engine, launch, {**handlers, "hello": on_hello}, server)
+        provisioner = CodeModeProvisioner.make(engine, launch, handlers, server)
         kernel: RunningKernel | None = None
         try:
             arguments = await provisioner.pre_launch()
             info = await provisioner.launch_kernel(arguments.pop("cmd"), **arguments)
             kernel = cls(provisioner, dict(info))
-            await kernel._until_ready(engine, hello, timeout)
+            await kernel._until_ready(engine, timeout)
         except BaseException:
             await asyncio.shield(cls._abandon(provisioner, kernel))
             raise
@@ -104,9 +92,9 @@ class RunningKernel:
             await provisioner.kill()
             await provisioner.cleanup()
 
-    async def _until_ready(self, engine: Engine, hello: asyncio.Future[None], timeout: float) -> None:
+    async def _until_ready(self, engine: Engine, timeout: float) -> None:
         async def ready() -> None:
-            await hello
+            await self._provisioner.hello
             # Not earlier: zmq looks for a socket that is not there yet only every 100 ms.
             self._client = KernelClient(engine.context, self._info)
             await self._client.ready
@@ -121,8 +109,7 @@ class RunningKernel:
             task.result()
             return
         how = self.describe_end() if self.ended else f"it was not ready after {timeout:g} s"
-        last = self._provisioner.last_stderr()
-        raise KernelStartError(f"the kernel did not start: {how}" + (f"\n{last}" if last else ""))
+        raise self._provisioner.start_error(how)
 
     @property
     def client(self) -> KernelClient:
@@ -165,15 +152,7 @@ class RunningKernel:
 
     def describe_end(self) -> str:
         """How the process ended, in words."""
-        code = self.returncode
-        if code is None or code >= 0:
-            return f"it exited with code {code}"
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        hint = ", probably out of memory" if -code == signal.SIGKILL else ""
-        return f"it was killed by {name}{hint}"
+        return how_ended(self.returncode)
 
     async def end(self) -> None:
         """Shut down politely, then by force; bounded. Closes everything."""
