@@ -67,6 +67,11 @@ class Pool:
         if (group := await self._join(launch)) is not None:
             self._server(group)
 
+    async def server(self, launch: Launch, progress: Progress) -> ForkServer | None:
+        """What forks kernels for ``launch``; None where they have to start from scratch."""
+        group = await self._join(launch)
+        return None if group is None else await self._ready_server(group, progress)
+
     async def kernel(self, launch: Launch, handlers: Handlers, *, timeout: float, progress: Progress) -> RunningKernel:
         """A kernel that runs cells. Raises KernelStartError when it does not come up within ``timeout`` seconds."""
         from .running import RunningKernel
@@ -157,20 +162,25 @@ class Pool:
             if await kernel.hand_out(launch, handlers):
                 return kernel
         for _ in range(2):  # a server that was killed gets a successor
-            try:
-                server = await asyncio.shield(self._server(group))
-            except KernelStartError as error:
-                self._tell(f"kernels start slowly: {error}", progress)
+            if (server := await self._ready_server(group, progress)) is None:
                 break
-            except ProcessError:
-                break
-            for name, why in server.failed.items():
-                self._tell(f"{name} cannot be preloaded: {why}", progress)
             try:
                 return await RunningKernel.start(self._engine, launch, handlers, timeout=timeout, server=server)
             except ProcessError:
                 continue
         return await RunningKernel.start(self._engine, launch, handlers, timeout=timeout)
+
+    async def _ready_server(self, group: _Group, progress: Progress) -> ForkServer | None:
+        try:
+            server = await asyncio.shield(self._server(group))
+        except KernelStartError as error:
+            self._tell(f"kernels start slowly: {error}", progress)
+            return None
+        except ProcessError:
+            return None
+        for name, why in server.failed.items():
+            self._tell(f"{name} cannot be preloaded: {why}", progress)
+        return server
 
     def _tell(self, line: str, progress: Progress) -> None:
         if line not in self._told:

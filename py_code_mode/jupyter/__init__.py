@@ -1,0 +1,1 @@
+"""Where Jupyter's front ends meet a workspace."""
