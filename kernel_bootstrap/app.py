@@ -6,7 +6,9 @@ import asyncio
 import atexit
 import contextlib
 import json
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from os import _exit as exit_now  # before it is wrapped by what flushes the streams, which are closed by then
 from pathlib import Path
@@ -18,6 +20,7 @@ from ipykernel.kernelapp import IPKernelApp
 from tornado.ioloop import IOLoop
 from traitlets import Type
 
+from .interrupts import UNDIVIDED
 from .kernel import CodeModeKernel
 
 
@@ -28,10 +31,35 @@ class WelcomingThread(IOPubThread):
     stream that reads those would not hear of it, and the client would wait for its welcome in vain.
     """
 
+    _woken = False
+
+    def schedule(self, f: Callable[[], Any]) -> None:
+        """Have ``f`` called on the io thread, after what was scheduled before; it is woken once for all that waits."""
+        if not self.thread.is_alive():
+            f()
+            return
+        self._events.append(f)
+        if not self._woken:
+            self._woken = True
+            self.io_loop.add_callback(self._run_events)
+
+    def _run_events(self) -> None:
+        self._woken = False  # before the count: what is scheduled from now on wakes again
+        for _ in range(len(self._events)):
+            event = self._events.popleft()
+            try:
+                event()
+            except Exception:  # noqa: BLE001 - one that fails must not keep the next from being sent
+                traceback.print_exc(file=sys.__stderr__)
+
     def _really_send(self, *args: Any, **kwargs: Any) -> None:
         super()._really_send(*args, **kwargs)
         if not self.closed and int(self.socket.get(zmq.EVENTS)) & zmq.POLLIN:
             self._xpub_stream.flush(zmq.POLLIN)
+
+
+# An interrupt between the two steps would leave the io thread asleep for ever.
+UNDIVIDED.add(WelcomingThread.schedule.__code__)
 
 
 class CodeModeApp(IPKernelApp):
@@ -42,6 +70,7 @@ class CodeModeApp(IPKernelApp):
 
     def initialize(self, argv: Any = None) -> None:
         super().initialize(argv)
+        self.log.setLevel(self.log_level)  # else every message makes records of debugging that no handler wants
         self.session.pack = robust_packer(self.session.pack)
         link_file = Path(self.abs_connection_file).with_name("link.json")
         self.kernel.prepare(

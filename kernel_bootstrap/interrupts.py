@@ -117,7 +117,7 @@ class Interrupts:
         if not self._open:
             self._pending = True
             return
-        if _makes_or_ends_a_loop(frame):
+        if _is_undivided(frame):
             return  # a moment only; the host asks again
         if self._task is None or self._runs_user_code(frame):
             raise KeyboardInterrupt
@@ -146,14 +146,15 @@ class Interrupts:
         return self.hits > 2 and not _is_machinery(frame)
 
 
-_UNDIVIDED = (make_loop.__code__, end_loop.__code__)
+UNDIVIDED: set[CodeType] = {make_loop.__code__, end_loop.__code__}
+"""Code that no interrupt may cut in two."""
 
 
-def _makes_or_ends_a_loop(frame: FrameType | None) -> bool:
+def _is_undivided(frame: FrameType | None) -> bool:
     for _ in range(8):
         if frame is None:
             return False
-        if frame.f_code in _UNDIVIDED:
+        if frame.f_code in UNDIVIDED:
             return True
         frame = frame.f_back
     return False

@@ -13,6 +13,7 @@ from typing import Any
 from ipykernel.compiler import XCachingCompiler
 from ipykernel.displayhook import ZMQShellDisplayHook
 from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell
+from IPython.core.formatters import DisplayFormatter
 from traitlets import Type
 
 from . import tracebacks
@@ -62,6 +63,29 @@ class CellDisplayPublisher(ZMQDisplayPublisher):
         super().clear_output(wait)
 
 
+_NO_RICH_FORM = (int, float, complex, bool, str, bytes, type(None), list, tuple, dict, set, frozenset, range)
+
+
+class CellDisplayFormatter(DisplayFormatter):
+    """Asks for the rich forms of a value only where it may have some: a number has none, unless code registers it."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._known = len(self.formatters)
+        rich = [f for kind, f in self.formatters.items() if kind != "text/plain"]
+        rich += [self.ipython_display_formatter, self.mimebundle_formatter]
+        self._registered = [table for f in rich for table in (f.type_printers, f.deferred_printers)]
+
+    def format(self, obj: Any, include: Any = None, exclude: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+        if include or exclude or type(obj) not in _NO_RICH_FORM or len(self.formatters) != self._known:
+            return super().format(obj, include, exclude)
+        for kind in type(obj).__mro__:
+            named = kind.__module__, kind.__name__
+            if any(kind in table or named in table for table in self._registered):
+                return super().format(obj, include, exclude)
+        return {"text/plain": self.formatters["text/plain"](obj)}, {}
+
+
 class CellShell(ZMQInteractiveShell):
     """Runs cells inside the window of ``interrupts``; ``exit()`` and ``sys.exit()`` end the cell, not the kernel."""
 
@@ -77,7 +101,8 @@ class CellShell(ZMQInteractiveShell):
         os.environ.update(PAGER="cat", GIT_PAGER="cat", TERM="dumb")
 
     def init_display_formatter(self) -> None:
-        super().init_display_formatter()
+        self.display_formatter = CellDisplayFormatter(parent=self)
+        self.configurables.append(self.display_formatter)  # type: ignore[arg-type]
         plain = self.display_formatter.formatters["text/plain"]
         for kind in (str, bytes, bytearray):
             plain.for_type(kind, _show_long)

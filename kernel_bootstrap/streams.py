@@ -104,6 +104,7 @@ class CellStream(OutStream):
     errors = "backslashreplace"
 
     _watcher: _Watcher | None = None
+    _ended = False
 
     def _setup_stream_redirects(self, name: str) -> None:
         self._flush_lock = threading.RLock()
@@ -128,6 +129,7 @@ class CellStream(OutStream):
             while len(self._limits) > _LIMITED_CELLS:
                 del self._limits[next(iter(self._limits))]
         self._pipe.drain()
+        self._ended = False
         self._pipe_for(parent)
 
     def _pipe_for(self, parent: dict[str, Any]) -> None:
@@ -142,6 +144,7 @@ class CellStream(OutStream):
     def end_cell(self, parent: dict[str, Any]) -> bool:
         """The cell is over: send the end of its text if that was held back. True when something was left out."""
         self._pipe.drain()
+        self._ended = True
         text = self._limits.get(parent["msg_id"])
         if text is None:
             return False
@@ -218,8 +221,10 @@ class CellStream(OutStream):
         if not self._is_master_process():
             self._flush_in_child()
         elif self.pub_thread is not None:
-            self._pipe.drain()
-            if self._flush() and self.in_user_code():
+            in_user_code = self.in_user_code()
+            if in_user_code or not self._ended:
+                self._pipe.drain()
+            if self._flush() and in_user_code:
                 self.wait_until_sent()
 
     def in_user_code(self) -> bool:
