@@ -19,6 +19,7 @@ LAYERS = (
     ("py_code_mode.executors",),
     ("py_code_mode.inprocess",),
     (
+        "py_code_mode.kernel.pool",
         "py_code_mode.kernel.running",
         "py_code_mode.kernel.provisioner",
         "py_code_mode.kernel.execution",

@@ -13,6 +13,7 @@ import pytest
 
 from py_code_mode import Session, SubprocessConfig, SubprocessExecutor
 from py_code_mode.errors import KernelStartError, ProcessError
+from py_code_mode.kernel.pool import Pool
 from py_code_mode.storage.file import FileStorage
 
 from .sessions import is_alive, open_session
@@ -49,8 +50,13 @@ def command_of(pid: int) -> str:
 
 async def filled(session: Session) -> None:
     """Wait until the spare kernels are there."""
-    assert session._engine is not None
-    await session._engine.call(session._engine.kernels.filled())
+    engine = session._engine
+    assert engine is not None
+
+    async def wait() -> None:
+        await Pool.of(engine).filled()
+
+    await engine.call(wait())
 
 
 async def pid_of(session: Session) -> int:

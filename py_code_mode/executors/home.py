@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from py_code_mode.deps.locks import in_thread
 from py_code_mode.deps.uv import UvInstaller
 from py_code_mode.errors import SessionClosedError
-from py_code_mode.host.server import Handlers
 from py_code_mode.kernel.launch import Launch
+from py_code_mode.kernel.pool import Pool
 from py_code_mode.kernel.venv import Venv, VenvSpec, ensure_venv, release_venv
 
 from .base import Host
 
 if TYPE_CHECKING:
+    from py_code_mode.host.server import Handlers
+
     from .kernel import SubprocessConfig
 
 
@@ -66,7 +68,7 @@ class KernelHome:
         host, self._host = self._host, None
         venv, self._venv = self._venv, None
         if host is not None:
-            await host.engine.kernels.leave(host.owner)
+            await Pool.of(host.engine).leave(host.owner)
             await (await host.engine.processes()).sweep(host.owner)
         if venv is not None:
             await release_venv(venv)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from py_code_mode.errors import KernelStartError, SessionClosedError
-from py_code_mode.kernel.execution import Execution
+from py_code_mode.kernel.pool import Pool
 from py_code_mode.results import ExecutionResult, OutputCollector
 
 from .base import Capability, Host, Listener
@@ -91,6 +92,9 @@ class SubprocessExecutor:
         try:
             await self._home.start(host)
             await supervisor
+            # The fork server starts in a process of its own while this one imports what talks to its kernels.
+            await Pool.of(host.engine).prepare(await self._home.launch())
+            await asyncio.to_thread(import_module, "py_code_mode.kernel.execution")
             await self._running()
         except BaseException:
             supervisor.cancel()
@@ -170,7 +174,7 @@ class SubprocessExecutor:
 
     async def _new_kernel(self, host: Host) -> RunningKernel:
         launch = await self._home.launch()
-        return await host.engine.kernels.kernel(
+        return await Pool.of(host.engine).kernel(
             launch, self._home.handlers, timeout=self.config.start_timeout, progress=host.progress
         )
 

@@ -23,6 +23,7 @@ from py_code_mode.errors import KernelStartError, ProcessError
 from py_code_mode.executors.home import KernelHome
 from py_code_mode.executors.kernel import SubprocessConfig
 from py_code_mode.kernel.engine import Engine
+from py_code_mode.kernel.pool import Pool
 from py_code_mode.kernel.provisioner import CodeModeProvisioner, how_ended
 from py_code_mode.storage.file import FileStorage
 from py_code_mode.workspace import Workspace
@@ -104,7 +105,7 @@ class WorkspaceProvisioner(CodeModeProvisioner):
     async def _prepare(self) -> dict[str, Any]:
         launch = self._launch = replace(await self._home.launch(), **self._asked)
         self._handlers = self._home.handlers
-        self._server = await self._engine.kernels.server(launch, self.log.info)
+        self._server = await Pool.of(self._engine).server(launch, self.log.info)
         return await super().pre_launch()
 
     async def _launch_or_repair(self, cmd: list[str], arguments: dict[str, Any]) -> KernelConnectionInfo:

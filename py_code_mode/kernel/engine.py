@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -20,8 +20,6 @@ from .processes import Processes
 
 if TYPE_CHECKING:
     import zmq
-
-    from .pool import Pool
 
 T = TypeVar("T")
 
@@ -44,7 +42,7 @@ class Engine:
         self._leases = 0
         self._context: zmq.Context[Any] | None = None
         self._processes: asyncio.Task[Processes] | None = None
-        self._kernels: Pool | None = None
+        self._at_close: list[Callable[[], Awaitable[None]]] = []
         self._pool = ThreadPoolExecutor(_WORKERS, thread_name_prefix="py-code-mode worker")
         self.loop.set_default_executor(self._pool)
         self._thread = threading.Thread(target=self._main, name="py-code-mode engine", daemon=True)
@@ -82,14 +80,9 @@ class Engine:
             self._context = zmq.Context()
         return self._context
 
-    @property
-    def kernels(self) -> Pool:
-        """Where kernels come from."""
-        if self._kernels is None:
-            from .pool import Pool
-
-            self._kernels = Pool(self)
-        return self._kernels
+    def at_close(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Have ``close`` awaited when the engine ends, before its processes are ended."""
+        self._at_close.append(close)
 
     async def processes(self) -> Processes:
         """The supervisor's client; started at the first call, and again after it was lost."""
@@ -150,8 +143,8 @@ class Engine:
             raise
 
     async def _close(self) -> None:
-        if self._kernels is not None:
-            await self._kernels.close()
+        for close in self._at_close:
+            await close()
         if self._processes is not None:
             try:
                 processes = await self._processes

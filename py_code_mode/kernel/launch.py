@@ -47,7 +47,9 @@ class Launch:
         """All variables of the kernel whose private directory is ``directory``."""
         env = self._inherited()
         env["VIRTUAL_ENV"] = str(self.venv.path)
-        env["PATH"] = os.pathsep.join((str(self.venv.python.parent), env.get("PATH", os.defpath)))
+        # The programs of the base as well: ``!ipython``, ``!jupyter``.
+        programs = (str(self.venv.python.parent), str(self.venv.base / "bin"))
+        env["PATH"] = os.pathsep.join((*programs, env.get("PATH", os.defpath)))
         env |= private_variables(directory)
         # Beside the venv, not in the session's directory: matplotlib takes seconds to make its font cache anew.
         env["MPLCONFIGDIR"] = str(self.venv.path / "matplotlib")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from py_code_mode.deps.distributions import installed_versions
 from py_code_mode.errors import KernelStartError, ProcessError
@@ -19,7 +20,7 @@ from py_code_mode.errors import KernelStartError, ProcessError
 from .forkserver import ForkServer
 from .launch import Launch
 from .venv import Venv
-from .venv_layout import site_packages
+from .venv_layout import MARKER, site_packages
 
 if TYPE_CHECKING:
     from py_code_mode.host.server import Handlers
@@ -52,6 +53,9 @@ class _Group:
         return max(self.users.values(), default=0)
 
 
+_pools: WeakKeyDictionary[Engine, Pool] = WeakKeyDictionary()
+
+
 class Pool:
     """Starts kernels, by fork where that is possible. Lives on the engine's loop."""
 
@@ -61,6 +65,15 @@ class Pool:
         self._groups: dict[Hashable, _Group] = {}
         self._joined: dict[str, Hashable] = {}
         self._told: set[str] = set()
+
+    @classmethod
+    def of(cls, engine: Engine) -> Pool:
+        """The pool of ``engine``; called on its loop."""
+        pool = _pools.get(engine)
+        if pool is None:
+            pool = _pools[engine] = cls(engine)
+            engine.at_close(pool.close)
+        return pool
 
     async def prepare(self, launch: Launch) -> None:
         """Let the server for ``launch`` start, in the background."""
@@ -227,9 +240,11 @@ def _server_python(launch: Launch) -> tuple[Path, Hashable]:
     venv = launch.venv
     own = venv.site_packages()
     stamp = own.stat().st_mtime_ns
+    # A base that was made again in its place is another one: its marker is written last.
+    base = (venv.base / MARKER).stat().st_ino
     if not launch.preload and not _differs(venv, own, stamp):
-        return venv.base / "bin" / "python", None
-    return venv.python, stamp
+        return venv.base / "bin" / "python", base
+    return venv.python, (base, stamp)
 
 
 _agreeing: dict[Path, tuple[int, bool]] = {}
