@@ -140,7 +140,33 @@ class CodeModeKernel(IPythonKernel):
         elapsed = time.perf_counter() - started
         if self._asked is not None:
             reply[EXTRA] = json.dumps(self._extra(reply, self._asked, elapsed))
+        if reply["status"] == "error" and not silent:
+            self._abort_what_waits()
         return reply
+
+    def _abort_what_waits(self) -> None:
+        """Refuse the requests that are queued behind a failed cell, but none that its client sends upon the reply."""
+        parent = self.get_parent("shell")
+        if not parent["content"].get("stop_on_error", True):
+            return
+        subshell, thread, stream = parent["header"].get("subshell_id"), self.shell_channel_thread, self.shell_stream
+        if subshell is None:
+            self._aborting = True
+        else:
+            thread.manager.set_subshell_aborting(subshell, True)
+
+        async def stop_behind_them() -> None:
+            stream.flush(zmq.POLLIN)  # what has come, though that thread was not able to read it yet
+            await asyncio.sleep(0)  # until it has passed that on
+            self._post_dummy_stop_aborting_message(subshell)
+            done.set()
+
+        done = threading.Event()
+        thread.io_loop.add_callback(stop_behind_them)
+        done.wait(1.0)  # before the reply and the idle leave
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        """Nothing: here the reply has left already, and what is waiting now may be the answer to it."""
 
     def _error_reply(self, error: BaseException) -> dict[str, Any]:
         self.shell.error = error
