@@ -52,8 +52,10 @@ _NEEDED = (
 def main(modules: list[str]) -> None:
     """Serve until the host closes the socket."""
     become_subreaper(False)  # its kernels are to fall to the supervisor
+    gc.disable()  # what is imported stays
     import_all()
     failed = _preload(modules)
+    gc.enable()
     gc.collect()
     gc.freeze()
     requests, replies = open(0, "rb", closefd=False), os.dup(0)  # noqa: SIM115

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .deps.installer import Installer
-from .deps.manager import DependencyManager
 from .errors import StorageError
 from .executors.base import Guest, Host
-from .host import artifacts, deps, tools, workflows
 from .kernel.commands import Completed, run
-from .storage.base import StorageBackend
-from .tools.loader import DirectoryToolProvider
-from .tools.registry import ToolRegistry
 
 if TYPE_CHECKING:
+    from .deps.installer import Installer
     from .host.server import Handlers
+    from .host.table import HandlerTable
     from .kernel.engine import Engine
+    from .storage.base import StorageBackend
 
 
 class _ToolRunner:
@@ -34,6 +32,13 @@ class _ToolRunner:
         return await run(await self._engine.processes(), argv, owner=self._owner, **options)
 
 
+async def _read(storage: StorageBackend, tools_path: Path | None, runner: _ToolRunner, cwd: Path) -> HandlerTable:
+    module = await asyncio.to_thread(import_module, "py_code_mode.host.table")
+    table: HandlerTable = module.HandlerTable(storage, tools_path, runner, cwd)
+    await table.registry.list()  # so that the secrets of the tools are known before a kernel gets its environment
+    return table
+
+
 def _make(base: Path) -> None:
     try:
         base.mkdir(parents=True, exist_ok=True)
@@ -44,10 +49,9 @@ def _make(base: Path) -> None:
 class Workspace:
     """An open workspace; lives on the engine's loop. The kernel and the Session ask it the same way."""
 
-    def __init__(self, guest: Guest, registry: ToolRegistry, handlers: Handlers) -> None:
+    def __init__(self, guest: Guest, table: HandlerTable) -> None:
         self._guest = guest
-        self._registry = registry
-        self._handlers = handlers
+        self._table = table
 
     @classmethod
     async def open(
@@ -66,43 +70,38 @@ class Workspace:
         cwd = config.cwd or base or Path.cwd()
         tools_path = config.tools_path or (base / "tools" if base is not None else None)
         runner = _ToolRunner(engine, owner)
-        providers = [] if tools_path is None else [DirectoryToolProvider(tools_path, runner, cwd=cwd)]
-        registry = ToolRegistry(providers)
-        table: dict[str, Any] = {}
+        # Beside the start of the guest, which is mostly a wait for other processes.
+        reading = asyncio.ensure_future(_read(storage, tools_path, runner, cwd))
 
-        def make_handlers(installer: Installer) -> Handlers:
-            manager = DependencyManager(
-                storage.get_dependency_store(),
-                installer,
-                extra=config.extra_deps,
-                allow_runtime=config.allow_runtime_deps,
-            )
-            table.update(tools.handlers(registry))
-            table.update(workflows.handlers(storage.get_workflow_library()))
-            table.update(artifacts.handlers(storage.get_artifact_store()))
-            table.update(deps.handlers(manager))
-            return table
+        async def hidden() -> frozenset[str]:
+            return (await asyncio.shield(reading)).registry.secrets()
 
-        await registry.list()  # so that the secrets of the tools are known before a kernel gets its environment
+        async def handlers(installer: Installer) -> Handlers:
+            table = await asyncio.shield(reading)
+            return table.complete(installer, extra_deps=config.extra_deps, allow_runtime_deps=config.allow_runtime_deps)
+
         host = Host(
             engine=engine,
             identity=storage.identity,
             owner=owner,
             cwd=str(cwd),
-            hidden=registry.secrets,
-            handlers=make_handlers,
+            hidden=hidden,
+            handlers=handlers,
             progress=progress,
         )
-        await guest.start(host)
-        return cls(guest, registry, table)
+        try:
+            await guest.start(host)
+        finally:
+            await asyncio.wait({reading})
+        return cls(guest, reading.result())
 
     async def ask(self, method: str, params: dict[str, Any]) -> Any:
         """Answer a method as the code in the session would get it answered."""
-        return await self._handlers[method](**params)
+        return await self._table.handlers[method](**params)
 
     async def close(self) -> None:
         """End what it was opened for, and the tools."""
         try:
             await self._guest.close()
         finally:
-            await self._registry.close()
+            await self._table.registry.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -73,8 +73,8 @@ class Host:
     identity: str
     owner: str
     cwd: str
-    hidden: Callable[[], frozenset[str]]
-    handlers: Callable[[Installer], Handlers]
+    hidden: Callable[[], Awaitable[frozenset[str]]]
+    handlers: Callable[[Installer], Awaitable[Handlers]]
     progress: Callable[[str], None]
 
 

@@ -42,21 +42,26 @@ class KernelHome:
             await release_venv(before)
         spec = VenvSpec(identity=host.identity, python_version=config.python_version, cache=config.cache_venv)
         venv = self._venv = await ensure_venv(spec, progress=host.progress, repair=repair)
-        self.handlers = host.handlers(UvInstaller(venv.python, venv.site_packages(), venv.base))
+        # Its server starts in a process of its own, while this one imports what serves and talks to kernels.
+        await Pool.of(host.engine).prepare(self._launch(host, venv, frozenset()))
+        self.handlers = await host.handlers(UvInstaller(venv.python, venv.site_packages(), venv.base))
         return venv
 
     async def launch(self) -> Launch:
         """What the next kernel is started with; the virtualenv is made again if somebody has removed it."""
-        host, config = self._open(), self.config
-        venv = self._venv
+        host, venv = self._open(), self._venv
         if venv is None or not await in_thread(_is_there, venv):
             venv = await self.renew()
+        return self._launch(host, venv, await host.hidden())
+
+    def _launch(self, host: Host, venv: Venv, hidden: frozenset[str]) -> Launch:
+        config = self.config
         return Launch(
             venv=venv,
             cwd=Path(host.cwd),
             owner=host.owner,
             env=config.env,
-            hidden=host.hidden(),
+            hidden=hidden,
             fork=config.fork_server and not config.debug,
             spares=config.spares,
             preload=tuple(config.preload),

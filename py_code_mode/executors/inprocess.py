@@ -81,7 +81,7 @@ class InProcessExecutor:
     async def start(self, host: Host) -> None:
         """Make the thread."""
         packages = packages_directory(host.identity)
-        self._handlers = host.handlers(BesideInstaller(packages))
+        self._handlers = await host.handlers(BesideInstaller(packages))
         self._worker = Worker(self._handlers)
         SearchPath.add(packages)
         self._packages = packages

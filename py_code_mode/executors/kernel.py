@@ -92,8 +92,6 @@ class SubprocessExecutor:
         try:
             await self._home.start(host)
             await supervisor
-            # The fork server starts in a process of its own while this one imports what talks to its kernels.
-            await Pool.of(host.engine).prepare(await self._home.launch())
             await asyncio.to_thread(import_module, "py_code_mode.kernel.execution")
             await self._running()
         except BaseException:

@@ -14,8 +14,23 @@ from .venv import Venv
 _FOREIGN = ("PYTHON", "JPY_", "JUPYTER_", "IPYTHON", "PYTEST_", "UV_", "VIRTUAL_ENV", "CONDA_PREFIX")
 """Beginnings of variables that describe the host's Python, not the kernel's."""
 
-_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_", "HOME", "OPENBLAS_", "OMP_", "MKL_")
-"""Beginnings of variables that a program, or a preloaded package, reads once, when it starts."""
+_LOCALE = (
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LC_COLLATE",
+    "LC_MESSAGES",
+    "LC_MONETARY",
+    "LC_NUMERIC",
+    "LC_TIME",
+)
+_SYSTEM = ("HOME", "LD_LIBRARY_PATH", "LD_PRELOAD", "GLIBC_TUNABLES", "MALLOC_ARENA_MAX")
+_AT_START = frozenset((*_LOCALE, *_SYSTEM, "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"))
+"""Variables of the host that a program, or a preloaded package, reads once, when it starts. None is a secret."""
+
+_READ_AT_START = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC_", "GLIBC_", "OPENBLAS_", "OMP_", "MKL_")
+"""Beginnings of such variables, where a session asks for them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +73,8 @@ class Launch:
 
     def at_start(self) -> dict[str, str]:
         """The variables that have to be there when a fork server starts."""
-        env = {**self._inherited(), **self.env}
-        return {name: value for name, value in env.items() if name.startswith(_AT_START)}
+        inherited = {name: value for name, value in os.environ.items() if name in _AT_START}
+        return inherited | {name: value for name, value in self.env.items() if name.startswith(_READ_AT_START)}
 
     def identity(self, directory: Path, mark: str) -> dict[str, Any]:
         """What makes a forked kernel that of this launch: see ``kernel_bootstrap.identity``.

@@ -1,0 +1,39 @@
+"""All that the code in a session, and its Session, may ask a workspace for: one table of handlers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from py_code_mode.deps.manager import DependencyManager
+from py_code_mode.tools.loader import DirectoryToolProvider
+from py_code_mode.tools.registry import ToolRegistry
+
+from . import artifacts, deps, tools, workflows
+
+if TYPE_CHECKING:
+    from py_code_mode.deps.installer import Installer
+    from py_code_mode.storage.base import StorageBackend
+    from py_code_mode.tools.base import ProcessRunner
+
+    from .server import Handlers
+
+
+class HandlerTable:
+    """Handlers over ``storage`` and the tools in ``tools_path`` (None: no tools), which ``runner`` runs in ``cwd``."""
+
+    def __init__(self, storage: StorageBackend, tools_path: Path | None, runner: ProcessRunner, cwd: Path) -> None:
+        self._storage = storage
+        self.registry = ToolRegistry([] if tools_path is None else [DirectoryToolProvider(tools_path, runner, cwd=cwd)])
+        self.handlers: dict[str, Any] = {}
+
+    def complete(self, installer: Installer, *, extra_deps: tuple[str, ...], allow_runtime_deps: bool) -> Handlers:
+        """The table, once it is known what installs packages; called again, it is the same table, renewed."""
+        manager = DependencyManager(
+            self._storage.get_dependency_store(), installer, extra=extra_deps, allow_runtime=allow_runtime_deps
+        )
+        self.handlers.update(tools.handlers(self.registry))
+        self.handlers.update(workflows.handlers(self._storage.get_workflow_library()))
+        self.handlers.update(artifacts.handlers(self._storage.get_artifact_store()))
+        self.handlers.update(deps.handlers(manager))
+        return self.handlers
