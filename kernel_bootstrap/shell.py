@@ -17,6 +17,7 @@ from IPython.core.formatters import DisplayFormatter
 from traitlets import Type
 
 from . import tracebacks
+from .history import CellHistory
 from .interrupts import Interrupts
 from .loops import explain_plain_result
 
@@ -107,6 +108,10 @@ class CellShell(ZMQInteractiveShell):
         for kind in (str, bytes, bytearray):
             plain.for_type(kind, _show_long)
         plain.for_type(int, _show_int)
+
+    def init_history(self) -> None:
+        self.history_manager = CellHistory(shell=self, parent=self)
+        self.configurables.append(self.history_manager)  # type: ignore[arg-type]
 
     def ask_exit(self) -> None:
         raise SystemExit
