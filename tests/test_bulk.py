@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from py_code_mode.errors import ArtifactFormatError
+from py_code_mode.errors import ArtifactFormatError, CodeModeError
 from py_code_mode.session import Session
 from py_code_mode.storage import FileStorage
 
@@ -248,7 +248,8 @@ async def test_a_session_that_is_closed_during_a_save_leaves_nothing(either: Ses
     await begun(tmp_path)
     await either.close()
     assert list(tmp_path.glob("artifacts/.meta/tmp/*")) == []
-    assert not (await run).is_ok
+    with pytest.raises(CodeModeError):
+        (await run).raise_for_error()
     assert not (tmp_path / "artifacts/large").exists() or is_whole(tmp_path)
 
 
