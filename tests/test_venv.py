@@ -21,12 +21,11 @@ from py_code_mode.errors import PythonNotFoundError, VenvError
 from py_code_mode.kernel.interpreters import find_interpreter, parse_request
 from py_code_mode.kernel.venv import (
     VenvSpec,
-    cached_venvs,
-    clean_venvs,
     ensure_venv,
     release_venv,
     remove_venv,
 )
+from py_code_mode.kernel.venv_cache import cached_venvs, clean_venvs
 from py_code_mode.kernel.venv_layout import BASE, MARKER, POINTER, Marker, content_key, place, site_packages
 
 from .venvs import (

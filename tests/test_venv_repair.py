@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from py_code_mode.deps.uv import SAME_VERSIONS
+from py_code_mode.deps.base import SAME_VERSIONS
 from py_code_mode.kernel.venv import Venv, VenvSpec, ensure_venv, release_venv
 from py_code_mode.kernel.venv_layout import MARKER, POINTER, site_packages
 

@@ -11,7 +11,7 @@ from .options import json_option
 from .output import print_json, print_rows
 
 if TYPE_CHECKING:
-    from py_code_mode.kernel.venv import CachedVenv
+    from py_code_mode.kernel.venv_cache import CachedVenv
 
 
 @click.group("cache")
@@ -26,7 +26,7 @@ def command() -> None:
 @json_option
 def list_venvs(as_json: bool) -> None:
     """List the cached virtualenvs, the last used first."""
-    from py_code_mode.kernel.venv import cached_venvs
+    from py_code_mode.kernel.venv_cache import cached_venvs
 
     _print_venvs(cached_venvs(), as_json)
 
@@ -37,7 +37,7 @@ def list_venvs(as_json: bool) -> None:
 @json_option
 def clean(older_than: float | None, everything: bool, as_json: bool) -> None:
     """Remove virtualenvs that are incomplete, or of no more use. One that is in use is never removed."""
-    from py_code_mode.kernel.venv import clean_venvs
+    from py_code_mode.kernel.venv_cache import clean_venvs
 
     removed = clean_venvs(older_than=older_than, everything=everything)
     if as_json:

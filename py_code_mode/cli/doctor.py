@@ -112,7 +112,7 @@ def _others(used: Path) -> list[str]:
 
 
 async def _cache() -> Finding:
-    from py_code_mode.kernel.venv import cached_venvs
+    from py_code_mode.kernel.venv_cache import cached_venvs
     from py_code_mode.kernel.venv_layout import cache_root
 
     root = cache_root(None)

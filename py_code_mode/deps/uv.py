@@ -12,20 +12,14 @@ from packaging.utils import canonicalize_name
 
 from py_code_mode.errors import InstallError, VenvError
 
+from .base import COMPATIBLE_VERSIONS, IPYKERNEL, SAME_VERSIONS
 from .distributions import installed_versions, pins, requirements_of
 from .installer import InstallReport, UninstallReport
 from .locks import held, in_thread
 from .uvtool import UV_TIMEOUT, Completed, run_uv
 
-IPYKERNEL = "ipykernel>=7.4,<8"
-"""The kernel that every virtualenv gets: 7.0 to 7.3 can wedge the shell channel (ipykernel #1529)."""
-
 RECORD_NAME = "py-code-mode-installed.txt"
 """In a virtualenv: pins of what is installed, written after each change, for when site-packages is lost."""
-
-SAME_VERSIONS = "same-versions.txt"
-COMPATIBLE_VERSIONS = "compatible-versions.txt"
-"""In a base: constraints for what is installed over it."""
 
 LOCK_NAME = "py-code-mode-install.lock"
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from py_code_mode.deps.locks import in_thread
-from py_code_mode.deps.uv import UvInstaller
 from py_code_mode.errors import SessionClosedError
 from py_code_mode.kernel.launch import Launch
 from py_code_mode.kernel.pool import Pool
@@ -44,6 +43,8 @@ class KernelHome:
         venv = self._venv = await ensure_venv(spec, progress=host.progress, repair=repair)
         # Its server starts in a process of its own, while this one imports what serves and talks to kernels.
         await Pool.of(host.engine).prepare(self._launch(host, venv, frozenset()))
+        from py_code_mode.deps.uv import UvInstaller
+
         self.handlers = await host.handlers(UvInstaller(venv.python, venv.site_packages(), venv.base))
         return venv
 

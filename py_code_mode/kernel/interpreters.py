@@ -9,12 +9,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import Version
+from typing import TYPE_CHECKING
 
 from py_code_mode.deps.uvtool import run_process
 from py_code_mode.errors import PythonNotFoundError, VenvError
+
+if TYPE_CHECKING:
+    from packaging.specifiers import SpecifierSet
 
 MINIMUM = (3, 11)
 """The oldest Python that kernels run on."""
@@ -48,6 +49,8 @@ class PythonRequest:
 
     def accepts(self, version: str) -> bool:
         """Whether ``version`` is one of them, and recent enough for a kernel."""
+        from packaging.version import Version  # 10 ms that most sessions do not need
+
         release = Version(version)
         return release.release[:2] >= MINIMUM and self.versions.contains(release, prereleases=True)
 
@@ -56,6 +59,8 @@ def parse_request(text: str | None) -> PythonRequest | None:
     """What ``python_version`` asks for; None (the running Python) for None. Raises VenvError."""
     if text is None:
         return None
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
     expected = 'expected a version such as "3.12" or "3.12.1", or a specifier such as ">=3.12"'
     if not isinstance(text, str):
         raise VenvError(f"python_version is {text!r}, a {type(text).__name__}; {expected}")
@@ -84,6 +89,8 @@ def running_interpreter() -> Interpreter | None:
 
 def like_running() -> PythonRequest:
     """What None asks for where the running Python cannot be used itself: one like it."""
+    from packaging.specifiers import SpecifierSet
+
     minor = f"3.{sys.version_info[1]}"
     return PythonRequest(minor, SpecifierSet(f"=={minor}.*"))
 
@@ -166,6 +173,8 @@ async def _probe(candidate: Path) -> Interpreter | None:
 
 
 async def _explain(request: PythonRequest, running: Interpreter | None, candidates: list[Path]) -> str:
+    from packaging.version import Version
+
     probed = await asyncio.gather(*(_probe(path) for path in candidates))
     found = {item.version: item.path for item in [*probed, running] if item is not None}
     usable = sorted((v for v in found if Version(v).release[:2] >= MINIMUM), key=Version)

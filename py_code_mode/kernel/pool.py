@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from py_code_mode.deps.distributions import installed_versions
 from py_code_mode.errors import KernelStartError, ProcessError
 
 from .forkserver import ForkServer
@@ -242,7 +241,7 @@ def _server_python(launch: Launch) -> tuple[Path, Hashable]:
     stamp = own.stat().st_mtime_ns
     # A base that was made again in its place is another one: its marker is written last.
     base = (venv.base / MARKER).stat().st_ino
-    if not launch.preload and not _differs(venv, own, stamp):
+    if not launch.preload and not (any(own.glob("*.dist-info")) and _differs(venv, own, stamp)):
         return venv.base / "bin" / "python", base
     return venv.python, (base, stamp)
 
@@ -254,6 +253,8 @@ def _differs(venv: Venv, own: Path, stamp: int) -> bool:
     """Whether a package of ``venv`` is there in another version than in its base."""
     known = _agreeing.get(own)
     if known is None or known[0] != stamp:
+        from py_code_mode.deps.distributions import installed_versions
+
         below = installed_versions(site_packages(venv.base, venv.python_version))
         differs = any(below.get(name, version) != version for name, version in installed_versions(own).items())
         known = _agreeing[own] = stamp, differs

@@ -14,8 +14,6 @@ from py_code_mode.deps.uvtool import UV_TIMEOUT
 from py_code_mode.errors import VenvError
 
 from .interpreters import Interpreter, PythonRequest, find_interpreter, like_running, parse_request, running_interpreter
-from .venv_build import build_base, build_overlay, kernel_imports, packages_to_restore
-from .venv_cache import CachedVenv, cached_venvs, clean_venvs
 from .venv_claims import claim, discard, discard_unused, release, sweep
 from .venv_layout import (
     BASE,
@@ -33,16 +31,7 @@ from .venv_layout import (
 )
 from .venv_temporary import make_home, remove_home
 
-__all__ = [
-    "CachedVenv",
-    "Venv",
-    "VenvSpec",
-    "cached_venvs",
-    "clean_venvs",
-    "ensure_venv",
-    "release_venv",
-    "remove_venv",
-]
+__all__ = ["Venv", "VenvSpec", "ensure_venv", "release_venv", "remove_venv"]
 
 LOCK_TIMEOUT = 2 * UV_TIMEOUT
 """Seconds to wait for another maker, whose runs of uv are limited themselves."""
@@ -130,6 +119,8 @@ class _Base:
 
     async def make(self, tell: Progress, repair: bool) -> Venv | None:
         """Make it in its place. None: it was damaged meanwhile."""
+        from .venv_build import build_base  # here, because it imports a lot that finding does not need
+
         interpreter = await find_interpreter(self._request, [known.path for known in self._known()])
         target = self._place(interpreter)
 
@@ -173,6 +164,8 @@ class _Overlay:
 
     async def make(self, tell: Progress, repair: bool) -> Venv | None:
         """Make it in its place, with the packages that its predecessor had. None: it was damaged meanwhile."""
+        from .venv_build import build_overlay, kernel_imports, packages_to_restore
+
         target, base = self._target, self._base
         packages = await in_thread(packages_to_restore, target)
         pointer = path_between(site_packages(target, base.python_version), base.site_packages())
@@ -228,6 +221,8 @@ async def _made_meanwhile(wanted: _Base | _Overlay, repair: bool) -> Venv | None
     venv = wanted.find()
     if venv is None or not repair:
         return venv
+    from .venv_build import kernel_imports
+
     try:
         works = await kernel_imports(venv.path, venv.base, venv.python_version)
     except BaseException:
@@ -268,6 +263,8 @@ def _publish(made: Path, target: Path) -> None:
 
 
 async def _make_temporary(spec: VenvSpec, base: Venv, tell: Progress) -> Venv:
+    from .venv_build import build_overlay
+
     home = await in_thread(make_home)
     try:
         pointer = str(base.site_packages())

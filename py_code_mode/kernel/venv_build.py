@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from py_code_mode.deps.base import IPYKERNEL
 from py_code_mode.deps.distributions import pins
 from py_code_mode.deps.locks import in_thread
-from py_code_mode.deps.uv import IPYKERNEL, RECORD_NAME, UvInstaller, write_constraints
+from py_code_mode.deps.uv import RECORD_NAME, UvInstaller, write_constraints
 from py_code_mode.deps.uvtool import Completed, run_process, run_uv
 from py_code_mode.errors import InstallError, VenvError
 

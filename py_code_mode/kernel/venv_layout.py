@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import kernel_bootstrap
-from py_code_mode.deps.uv import COMPATIBLE_VERSIONS, IPYKERNEL, SAME_VERSIONS
+from py_code_mode.deps.base import COMPATIBLE_VERSIONS, IPYKERNEL, SAME_VERSIONS
 
 FORMAT = 2
 """Raised when environments made earlier cannot be used any more."""

@@ -1,0 +1,10 @@
+"""What the base of all virtualenvs holds, beside kernel_bootstrap."""
+
+from __future__ import annotations
+
+IPYKERNEL = "ipykernel>=7.4,<8"
+"""The kernel that every virtualenv gets: 7.0 to 7.3 can wedge the shell channel (ipykernel #1529)."""
+
+SAME_VERSIONS = "same-versions.txt"
+COMPATIBLE_VERSIONS = "compatible-versions.txt"
+"""In a base: constraints for what is installed over it."""
