@@ -1,13 +1,18 @@
-"""``python -P -m kernel_bootstrap <connection file>``: one kernel, until it is shut down."""
+"""``python -P -m kernel_bootstrap <connection file> [--debug]``: one kernel, until it is shut down."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from .start import start, without_debugger
+from . import debugger
+from .start import start
 
 if __name__ == "__main__":
-    without_debugger()
+    if "--debug" in sys.argv[2:]:
+        debugger.keep_files_in(Path(sys.argv[1]).parent)
+    else:
+        debugger.leave_out()
     app = start(sys.argv[1])
     app.start()
     app.leave()

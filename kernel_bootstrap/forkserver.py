@@ -23,9 +23,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from . import identity
+from . import debugger, identity
 from .launcher import become_subreaper, die_with
-from .start import start, without_debugger
+from .start import start
 
 _NEEDED = (
     "kernel_bootstrap.app",
@@ -76,7 +76,7 @@ def main(modules: list[str]) -> None:
 
 def import_all() -> None:
     """Import what a kernel needs."""
-    without_debugger()
+    debugger.leave_out()
     for name in _NEEDED:
         importlib.import_module(name)
 

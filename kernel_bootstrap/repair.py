@@ -10,6 +10,8 @@ import builtins
 import sys
 from typing import Any
 
+from . import debugger
+
 _SYS_NAMES = ("stdin", "stdout", "stderr", "__stdin__", "__stdout__", "__stderr__", "displayhook", "excepthook")
 
 
@@ -52,8 +54,9 @@ class Repair:
                 sys.modules[name] = module
         if sys.getrecursionlimit() != self._recursion_limit:
             sys.setrecursionlimit(self._recursion_limit)
-        sys.settrace(None)
-        sys.setprofile(None)
+        if not debugger.is_there():
+            sys.settrace(None)
+            sys.setprofile(None)
         if asyncio.get_event_loop_policy() is not self._policy:
             asyncio.set_event_loop_policy(self._policy)
         self._policy.set_event_loop(self._loop)

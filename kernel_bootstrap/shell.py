@@ -16,7 +16,7 @@ from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell
 from IPython.core.formatters import DisplayFormatter
 from traitlets import Type
 
-from . import tracebacks
+from . import debugger, tracebacks
 from .history import CellHistory
 from .interrupts import Interrupts
 from .loops import explain_plain_result
@@ -26,9 +26,11 @@ _LONGEST_REPR = 100_000
 
 
 class CellCompiler(XCachingCompiler):
-    """Names cells ``<cell 3>``, which a traceback can show as it is."""
+    """Names cells ``<cell 3>``, which a traceback can show as it is; the debugger names them itself."""
 
     def get_code_name(self, raw_code: str, transformed_code: str, number: int) -> str:
+        if debugger.is_there():
+            return str(super().get_code_name(raw_code, transformed_code, number))
         return f"<cell {number}>"
 
 

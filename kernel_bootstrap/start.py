@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
 from . import faults
-
-
-def without_debugger() -> None:
-    """Spare the start the import of debugpy, which takes longer than all the rest.
-
-    ipykernel imports its debugger when the kernel is made, and asks this name whether there is one. The user's
-    own ``import debugpy`` is not touched.
-    """
-    stand_in = types.ModuleType("ipykernel.debugger")
-    stand_in._is_debugpy_available = False  # type: ignore[attr-defined]
-    stand_in.Debugger = object  # type: ignore[attr-defined]
-    sys.modules["ipykernel.debugger"] = stand_in
 
 
 def start(connection_file: str, *, spare: bool = False) -> Any:
