@@ -107,7 +107,8 @@ def _parameter_line(parameter: dict[str, Any]) -> str:
 
 
 class Tool(_Call):
-    """One tool: call it raw, or call one of its recipes."""
+    # One tool: called raw, or by one of its recipes. A docstring here would hide the one that tells of the tool.
+    __doc__ = _Call.__dict__["__doc__"]
 
     def __init__(self, link: Link, tool: str) -> None:
         super().__init__(link, tool, "")

@@ -130,6 +130,9 @@ async def test_tools_have_help_signatures_completion_and_readable_reprs(shared: 
         await value(shared, "import inspect; str(inspect.signature(tools.say.hello))") == "(words: array = ['hello'])"
     )
     assert "Greet somebody" in (await shared.run("help(tools.say.hello)")).stdout
+    helped = (await shared.run("help(tools.say)")).stdout
+    assert "Say something" in helped
+    assert "Methods defined here" not in helped
     assert (await shared.run("tools.say.hello?")).is_ok
     assert await value(shared, "'say' in dir(tools) and 'hello' in dir(tools.say)")
     text = await value(shared, "repr(tools) + repr(tools.say) + repr(tools.say.hello)")

@@ -70,7 +70,7 @@ async def _examine() -> list[Finding]:
         findings.append(await _tried("kernel", _kernel, advice))
     else:
         findings.append(Finding("kernel", False, "not tried, since the above is missing"))
-    return [*findings, _isolation()]
+    return [*findings, _forking(), _isolation()]
 
 
 async def _tried(name: str, check: Callable[[], Awaitable[Finding]], advice: str) -> Finding:
@@ -153,6 +153,14 @@ async def _kernel() -> Finding:
         f"close {times['close_s']:.1f} s"
     )
     return Finding("kernel", True, text, facts)
+
+
+def _forking() -> Finding:
+    from py_code_mode.kernel.pool import why_no_fork
+
+    why = why_no_fork()
+    text = f"not used: {why}; every kernel starts from scratch" if why else "kernels are forked, and spares kept ready"
+    return Finding("fork server", True, text, {"used": not why})
 
 
 def _isolation() -> Finding:
