@@ -116,6 +116,8 @@ class CellShell(ZMQInteractiveShell):
         self.configurables.append(self.history_manager)  # type: ignore[arg-type]
 
     def ask_exit(self) -> None:
+        # A console ends when it gets this; for all others it is the cell that ends.
+        self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": False})
         raise SystemExit
 
     async def run_code(self, code_obj: CodeType, result: Any = None, *, async_: bool = False) -> bool:
