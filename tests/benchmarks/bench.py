@@ -9,16 +9,20 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from py_code_mode.kernel.pool import Pool
 from py_code_mode.kernel.venv import Venv, VenvSpec, ensure_venv, release_venv
+from py_code_mode.kernel.venv_layout import site_packages
 from py_code_mode.session import Session
 from tests.sessions import IDENTITY, open_session
 
 from .stock import StockKernel
+
+Watch = Callable[[int], Coroutine[Any, Any, None]]
 
 
 class Bench:
@@ -33,7 +37,6 @@ class Bench:
         self._stack = AsyncExitStack()
         self._numbers = itertools.count(1)
         self._venv: Venv | None = None
-        self._pair: tuple[Session, StockKernel] | None = None
 
     async def __aenter__(self) -> Self:
         folder = tempfile.TemporaryDirectory(prefix="code-mode-bench-", ignore_cleanup_errors=True)
@@ -61,7 +64,7 @@ class Bench:
     @property
     def kernel_packages(self) -> Path | None:
         """The site-packages of the virtualenv, None when no group has needed one."""
-        return None if self._venv is None else self._venv.site_packages()
+        return None if self._venv is None else _base_packages(self._venv)
 
     async def venv(self) -> Venv:
         """The virtualenv of both sides, with the debugger of stock kernels compiled, as pip leaves it."""
@@ -69,7 +72,7 @@ class Bench:
             venv = self._venv = await ensure_venv(VenvSpec(identity=IDENTITY))
             self._stack.push_async_callback(release_venv, venv)
             # debugpy has hundreds of files, and does not keep what it compiles when it is imported.
-            debugger = venv.site_packages() / "debugpy"
+            debugger = _base_packages(venv) / "debugpy"
             await _output([str(venv.python), "-m", "compileall", "-q", "-j", "0", str(debugger)])
         return self._venv
 
@@ -93,30 +96,42 @@ class Bench:
         """The same for a caller that ends it."""
         return await StockKernel.start((await self.venv()).python, self.folder())
 
-    async def child(self, module: str, *args: str) -> dict[str, Any]:
-        """What a module of this package prints as JSON when it is run in a process of its own."""
+    async def child(self, module: str, *args: str, watch: Watch | None = None) -> dict[str, Any]:
+        """What a module of this package prints as JSON when it is run in a process of its own.
+
+        ``watch`` gets the pid, and is cancelled when the process ends.
+        """
         command = [sys.executable, "-m", f"{__package__}.{module}", *args]
-        printed: dict[str, Any] = json.loads(await _output(command))
+        printed: dict[str, Any] = json.loads(await _output(command, watch))
         return printed
 
-    async def pair(self) -> tuple[Session, StockKernel]:
-        """A session and a stock kernel that are warm and stay open until the end."""
-        if self._pair is None:
-            session = await self._stack.enter_async_context(self.session(timeout=120.0))
-            kernel = await self._stack.enter_async_context(self.stock())
-            for _ in range(20):
-                await session.run("1+1")
-                await kernel.run("1+1")
-            self._pair = session, kernel
-        return self._pair
+
+async def filled(session: Session) -> None:
+    """Wait until the spare kernels that ``session`` and others asked for are ready."""
+    engine = session._engine
+    assert engine is not None
+
+    async def wait() -> None:
+        await Pool.of(engine).filled()
+
+    await engine.call(wait())
 
 
-async def _output(command: list[str]) -> bytes:
+def _base_packages(venv: Venv) -> Path:
+    # The workspace's own site-packages are empty: ipykernel is in the base below it.
+    return site_packages(venv.base, venv.python_version)
+
+
+async def _output(command: list[str], watch: Watch | None = None) -> bytes:
     """What a command prints; it ends with the caller."""
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    watching = asyncio.ensure_future(watch(process.pid)) if watch else None
     try:
         output, _ = await process.communicate()
     finally:
+        if watching is not None:
+            watching.cancel()
+            await asyncio.wait({watching})
         if process.returncode is None:
             process.terminate()
             await process.wait()

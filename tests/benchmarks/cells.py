@@ -8,8 +8,8 @@ from itertools import chain
 
 from py_code_mode.session import Session
 
-from .bench import Bench
-from .measure import Row, alternate, median_row, percentile_rows, seconds
+from .bench import Bench, filled
+from .measure import Aim, Row, alternate, median_row, percentile_rows, seconds
 from .stock import StockKernel
 
 _BLOCK = 25
@@ -18,11 +18,12 @@ _DEADLINE = 0.5
 _GRACE = 2.0
 
 _STUCK = {
-    "`while True: pass`": "while True: pass",
-    "a parked `await`": "import asyncio\nawait asyncio.sleep(60)",
+    "`while True: pass`": ("while True: pass", Aim(amount=0.05)),
+    "a parked `await`": ("import asyncio\nawait asyncio.sleep(60)", Aim(amount=0.25)),
     # It sleeps, because CPython lets an interrupt at the jump of a busy loop escape from a ``try`` around it.
     "code that swallows KeyboardInterrupt": (
-        "import time\nwhile True:\n    try: time.sleep(60)\n    except KeyboardInterrupt: pass"
+        "import time\nwhile True:\n    try: time.sleep(60)\n    except KeyboardInterrupt: pass",
+        None,
     ),
 }
 
@@ -38,26 +39,29 @@ _FLOOD = f"line = 'x' * {_LINE - 1}\nfor _ in range({_LINES}): print(line)"
 
 async def run(bench: Bench) -> list[Row]:
     """``1+1``, against ``execute_interactive``."""
-    session, kernel = await bench.pair()
+    async with bench.session() as session, bench.stock() as kernel:
+        await filled(session)
 
-    async def ours() -> list[float]:
-        return [await seconds(session.run("1+1")) for _ in range(_BLOCK)]
+        async def ours() -> list[float]:
+            return [await seconds(session.run("1+1")) for _ in range(_BLOCK)]
 
-    async def stock() -> list[float]:
-        return [await seconds(kernel.run("1+1")) for _ in range(_BLOCK)]
+        async def stock() -> list[float]:
+            return [await seconds(kernel.run("1+1")) for _ in range(_BLOCK)]
 
-    mine, theirs = await alternate(bench.count(300, 100) // _BLOCK, ours, stock)
-    return percentile_rows('`run("1+1")`', list(chain(*mine)), list(chain(*theirs)))
+        await alternate(1, ours, stock)
+        mine, theirs = await alternate(bench.count(1000, 100) // _BLOCK, ours, stock)
+    aim = Aim(ratio=1 / 2)
+    return percentile_rows('`run("1+1")`', list(chain(*mine)), list(chain(*theirs)), aims=(aim, aim))
 
 
 async def deadline(bench: Bench) -> list[Row]:
     """From the deadline of a stuck cell to the result of the next; stock by hand: interrupt, else restart."""
     rows = []
     async with bench.session(interrupt_grace=_GRACE) as session, bench.stock() as kernel:
-        for what, code in _STUCK.items():
+        for what, (code, aim) in _STUCK.items():
             rounds = bench.count(2 if "swallows" in what else 5, 1)
             mine, theirs = await alternate(rounds, partial(_ours, session, code), partial(_stock, kernel, code))
-            rows.append(median_row(f"deadline to usable: {what}", mine, theirs, note=_BY_HAND))
+            rows.append(median_row(f"deadline to usable: {what}", mine, theirs, aim=aim, note=_BY_HAND))
     return rows
 
 

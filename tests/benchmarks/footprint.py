@@ -5,40 +5,48 @@ from __future__ import annotations
 import asyncio
 import os
 import statistics
-import time
-from collections.abc import Callable, Coroutine
-from functools import partial
+import sys
 from pathlib import Path
-from typing import Any
 
 from py_code_mode.session import Session
 from tests.memory import Peaks
 
+from . import rollup
 from .bench import Bench
-from .measure import Row, alternate, median_row, seconds
+from .measure import Aim, Row, alternate, median_row, seconds
 
 _GIGABYTE = 1_000_000_000
 
+_SAMPLE_EVERY = 0.5
+"""Adding up the memory of a tree costs it some milliseconds a process, seconds."""
+
 
 async def memory(bench: Bench) -> list[Row]:
-    """Of idle kernels that have run one cell, and of their host; see ``idle``."""
-    if not Path("/proc/self/smaps_rollup").exists():
+    """Of idle sessions that have run one cell, while all are open, and of what they share; see ``idle``."""
+    if not rollup.AVAILABLE:
         return []
     await bench.venv()
-    count = bench.count(5, 2)
+    count = bench.count(8, 2)
     mine = await bench.child("idle", "ours", str(count))
     theirs = await bench.child("idle", "stock", str(count))
     rows = [
         median_row(
-            f"memory of one more idle kernel, {what}",
+            f"memory of one more idle session, {what}",
             [kernel[key] for kernel in mine["kernels"]],
             [kernel[key] for kernel in theirs["kernels"]],
             unit="B",
+            aim=Aim(ratio=1 / 3),
+            note=f"of its own processes, {count + 1} open",
         )
-        for key, what in (("pss", "PSS"), ("private", "private"))
+        for key, what in (("private", "private"), ("pss", "PSS"))
     ]
     ours, stock = mine["host"] / count, theirs["host"] / count
-    return [*rows, Row(what="memory of the host for each", ours=ours, stock=stock, n=count, unit="B")]
+    common = "supervisor, fork server and one spare kernel, however many sessions"
+    return [
+        *rows,
+        Row(what="memory that sessions share, PSS", ours=mine["common"]["pss"], stock=None, n=1, unit="B", note=common),
+        Row(what="memory of the host for each", ours=ours, stock=stock, n=count, unit="B"),
+    ]
 
 
 async def gigabyte(bench: Bench) -> list[Row]:
@@ -73,29 +81,31 @@ async def _run(session: Session, code: str) -> None:
 
 
 async def many(bench: Bench) -> list[Row]:
-    """Sessions opened, used and closed at once."""
-    await bench.pair()
-    count = bench.count(20, 4)
+    """Sessions opened, used and closed, a number of them at a time; see ``crowd``."""
+    if not rollup.AVAILABLE:
+        return []
+    await bench.venv()
+    count, at_once = bench.count(100, 4), bench.count(20, 2)
 
-    async def ours() -> None:
-        async with bench.session(start_timeout=120.0) as session:
-            (await session.run("1+1")).raise_for_error()
+    async def side(name: str) -> tuple[float, float, float]:
+        peak = 0
 
-    async def stock() -> None:
-        kernel = await bench.start_stock()
-        try:
-            await kernel.run("1+1")
-            await kernel.close()
-        finally:
-            await kernel.kill()
+        async def watch(pid: int) -> None:
+            nonlocal peak
+            while True:
+                peak = max(peak, rollup.of_tree(pid)["pss"])
+                await asyncio.sleep(_SAMPLE_EVERY)
 
-    mine, theirs = await alternate(1, partial(_together, ours, count), partial(_together, stock, count))
-    return [median_row(f"{count} sessions at once: start, `1+1`, close, wall time", mine, theirs)]
+        found = await bench.child("crowd", name, str(count), str(at_once), watch=watch)
+        for failure in found["failures"]:
+            print(f"{name}: {failure}", file=sys.stderr)
+        return found["wall"], len(found["failures"]), float(peak)
 
-
-async def _together(one: Callable[[], Coroutine[Any, Any, None]], count: int) -> float:
-    begun = time.perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(count):
-            group.create_task(one())
-    return time.perf_counter() - begun
+    [mine], [theirs] = await alternate(1, lambda: side("ours"), lambda: side("stock"))
+    what = f"{count} sessions, {at_once} at a time"
+    note = "start, `1+1`, close; memory is the PSS of the host and all below it, the highest of two samples a second"
+    return [
+        Row(what=f"{what}: failures", ours=mine[1], stock=theirs[1], n=1, unit="", aim=Aim(amount=0), note=note),
+        Row(what=f"{what}: wall time", ours=mine[0], stock=theirs[0], n=1, note=note),
+        Row(what=f"{what}: peak memory", ours=mine[2], stock=theirs[2], n=1, unit="B", note=note),
+    ]

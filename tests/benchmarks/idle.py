@@ -1,8 +1,9 @@
 """``python -m tests.benchmarks.idle ours|stock COUNT``: the memory of sessions that wait.
 
 In a process of its own, where no earlier session has left freed memory behind. Prints bytes as JSON:
-``kernels``, for each of COUNT kernels its ``pss`` and ``private`` memory, and ``host``, what the host grew by
-for all of them. The first session is not among them: it pays for the imports.
+``kernels``, for each of COUNT sessions the ``pss`` and ``private`` memory of its own processes while all are open;
+``common``, the same of the processes below the host that belong to no session; ``host``, what the host grew by for
+all of them. The first session is not among them: it pays for the imports.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import json
 import os
 import sys
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
-from .bench import Bench
+from . import rollup
+from .bench import Bench, filled
 from .signals import run
 
 
@@ -26,25 +27,27 @@ async def measure(side: str, count: int) -> dict[str, Any]:
         async def open_one() -> int:
             if side == "ours":
                 session = await stack.enter_async_context(bench.session())
-                return int((await session.run("import os; os.getpid()")).value)
+                pid = int((await session.run("import os; os.getpid()")).value)
+                await filled(session)
+                return pid
             kernel = await stack.enter_async_context(bench.stock())
             await kernel.run("import os; os.getpid()")
             return kernel.pid
 
-        await open_one()
-        before = _memory(os.getpid())["private"]
+        first = await open_one()
+        before = _of_host()["private"]
         pids = [await open_one() for _ in range(count)]
-        host = _memory(os.getpid())["private"] - before
-        return {"kernels": [_memory(pid) for pid in pids], "host": host}
+        host = _of_host()
+        kernels = [rollup.of_tree(pid) for pid in pids]
+        common = rollup.of_tree(os.getpid())
+        for part in (host, rollup.of_tree(first), *kernels):
+            common.subtract(part)
+        return {"kernels": kernels, "common": common, "host": host["private"] - before}
 
 
-def _memory(pid: int) -> dict[str, int]:
+def _of_host() -> dict[str, int]:
     gc.collect()
-    fields = {}
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
-        name, amount, *_ = line.split()
-        fields[name.rstrip(":")] = int(amount) * 1024
-    return {"pss": fields["Pss"], "private": fields["Private_Clean"] + fields["Private_Dirty"]}
+    return rollup.of(os.getpid())
 
 
 if __name__ == "__main__":

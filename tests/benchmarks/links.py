@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,12 +15,14 @@ from py_code_mode.session import Session
 
 from . import in_kernel
 from .bench import Bench
-from .measure import Row, median_row, percentile_rows
+from .measure import Aim, Row, alternate, median_row, percentile_rows
 
 _FRAMES = (200, 60)
 """Bytes of the frames that are echoed: those of a small request."""
 
 _TOOL = 'name: noop\ndescription: Do nothing\ncommand: "true"\n'
+
+_WORKFLOW = "async def run() -> None:\n    pass\n"
 
 _BULK = 100_000_000
 
@@ -32,29 +35,47 @@ async def link(bench: Bench) -> list[Row]:
         with _echo_server(f"ipc://{bench.folder()}/echo") as endpoint:
             calls = f"lambda: artifacts.exists('x'), echo({endpoint!r}, {_FRAMES!r})"
             mine, theirs = await _value(session, f"interleaved({count}, 50, {calls})")
-    rows = percentile_rows("link request `artifacts.exists`", mine, theirs)
     note = "against a bare DEALER/ROUTER echo over ipc between the same two processes"
-    return [Row(what=row.what, ours=row.ours, stock=row.stock, n=row.n, note=note) for row in rows]
+    return percentile_rows("link request `artifacts.exists`", mine, theirs, aims=(Aim(ratio=2), None), note=note)
+
+
+async def workflow(bench: Bench) -> list[Row]:
+    """What running a workflow costs, beside asking whether it has changed."""
+    count = bench.count(1000, 300)
+    async with bench.session() as session:
+        await _prepare(session)
+        await _value(session, f"workflows.create('empty', {_WORKFLOW!r}, 'Do nothing')")
+        calls = "workflows.empty, lambda: artifacts.exists('x')"
+        mine, request = await _value(session, f"interleaved({count}, 50, {calls})")
+    beyond = statistics.median(mine) - statistics.median(request)
+    what = "workflow call of an empty `async def run`, beyond one link request"
+    return [Row(what=what, ours=beyond, stock=None, n=count, aim=Aim(amount=0.0005))]
 
 
 async def tool(bench: Bench) -> list[Row]:
-    """A tool that runs ``true``, against ``subprocess.run``."""
-    count = bench.count(100, 50)
+    """A tool that runs ``true``, against ``subprocess.run`` where the code is and where the tool is run."""
     async with bench.session() as session:
         folder = Path(await _value(session, "import os; os.getcwd()")) / "tools"
         folder.mkdir()
         (folder / "noop.yaml").write_text(_TOOL)
         await _prepare(session)
-        mine, inside = await _value(session, f"interleaved({count}, 10, tools.noop, bare_run)")
-    [outside] = in_kernel.interleaved(count, 10, in_kernel.bare_run)
+
+        async def in_session() -> list[list[float]]:
+            found: list[list[float]] = await _value(session, "interleaved(10, 10, tools.noop, bare_run)")
+            return found
+
+        async def on_host() -> list[list[float]]:
+            return in_kernel.interleaved(10, 10, in_kernel.bare_run)
+
+        blocks, outside = await alternate(bench.count(20, 5), in_session, on_host)
+    mine, inside = ([second for block in blocks for second in block[side]] for side in (0, 1))
+    what, aim = "CLI tool that runs `true`", Aim(ratio=1.2)
+    call = '`subprocess.run(["true"], capture_output=True)`'
     return [
+        median_row(what, mine, inside, aim=aim, note=f"against {call} in the same kernel"),
         median_row(
-            "CLI tool that runs `true`",
-            mine,
-            inside,
-            note='against `subprocess.run(["true"], capture_output=True)` in the same kernel',
+            what, mine, [second for [block] in outside for second in block], aim=aim, note=f"against {call} on the host"
         ),
-        median_row("the same", mine, outside, note="against the same `subprocess.run` on the host"),
     ]
 
 

@@ -11,15 +11,23 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 
-Unit = Literal["s", "B", "B/s"]
+Unit = Literal["s", "B", "B/s", ""]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aim:
+    """What a figure should not exceed: a multiple of the other side, or an amount in the unit of its row."""
+
+    ratio: float | None = None
+    amount: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line of the table: the median of ``n`` samples on each side, unless ``what`` says otherwise.
 
-    ``stock`` is what ours is compared with, None where there is no such thing. ``unit``: seconds, bytes, or
-    bytes a second (where more is better). ``note`` is shown below the table.
+    ``stock`` is what ours is compared with, None where there is no such thing. ``unit``: seconds, bytes, bytes a
+    second (where more is better), or none for what is counted. ``note`` is shown below the table.
     """
 
     what: str
@@ -27,12 +35,22 @@ class Row:
     stock: float | None
     n: int
     unit: Unit = "s"
+    aim: Aim | None = None
     note: str = ""
 
     @property
     def ratio(self) -> float | None:
         """Ours as a multiple of what it is compared with."""
         return self.ours / self.stock if self.stock else None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether this run reached the aim; None where there is none."""
+        if self.aim is None:
+            return None
+        if self.aim.ratio is not None:
+            return self.ratio is not None and self.ratio <= self.aim.ratio
+        return self.aim.amount is None or self.ours <= self.aim.amount
 
 
 async def alternate(rounds: int, *sides: Callable[[], Awaitable[T]]) -> list[list[T]]:
@@ -52,7 +70,15 @@ async def seconds(work: Awaitable[object]) -> float:
     return time.perf_counter() - started
 
 
-def median_row(what: str, ours: Sequence[float], stock: Sequence[float], *, unit: Unit = "s", note: str = "") -> Row:
+def median_row(
+    what: str,
+    ours: Sequence[float],
+    stock: Sequence[float],
+    *,
+    unit: Unit = "s",
+    aim: Aim | None = None,
+    note: str = "",
+) -> Row:
     """The medians of two lists of samples, side by side."""
     return Row(
         what=what,
@@ -60,15 +86,25 @@ def median_row(what: str, ours: Sequence[float], stock: Sequence[float], *, unit
         stock=statistics.median(stock) if stock else None,
         n=len(ours),
         unit=unit,
+        aim=aim,
         note=note,
     )
 
 
-def percentile_rows(what: str, ours: Sequence[float], stock: Sequence[float]) -> list[Row]:
-    """The same for calls by the hundred: p50 and p99."""
+def percentile_rows(
+    what: str,
+    ours: Sequence[float],
+    stock: Sequence[float],
+    *,
+    aims: Sequence[Aim | None] = (None, None),
+    note: str = "",
+) -> list[Row]:
+    """The same for calls by the hundred: p50 and p99, each with its aim."""
+    half, most = aims
+    high = percentile(ours, 99), percentile(stock, 99)
     return [
-        median_row(f"{what}, p50", ours, stock),
-        Row(what=f"{what}, p99", ours=percentile(ours, 99), stock=percentile(stock, 99), n=len(ours)),
+        median_row(f"{what}, p50", ours, stock, aim=half, note=note),
+        Row(what=f"{what}, p99", ours=high[0], stock=high[1], n=len(ours), aim=most, note=note),
     ]
 
 

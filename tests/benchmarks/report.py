@@ -6,11 +6,12 @@ import json
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-from .measure import Row, Unit
+from .measure import Aim, Row, Unit
 
 _HOST_PACKAGES = ("jupyter_client", "pyzmq")
 _KERNEL_PACKAGES = ("ipykernel", "ipython", "pyzmq")
@@ -19,6 +20,7 @@ _STEPS: dict[Unit, tuple[tuple[float, str], ...]] = {
     "s": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs")),
     "B": ((1e6, "MB"), (1e3, "kB")),
     "B/s": ((1e6, "MB/s"), (1e3, "kB/s")),
+    "": ((1.0, ""),),
 }
 
 
@@ -39,12 +41,13 @@ def machine(kernel_packages: Path | None) -> dict[str, Any]:
 def as_markdown(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
     """The table, the notes on its lines, and the facts."""
     notes = list(dict.fromkeys(row.note for row in rows if row.note))
-    lines = ["| what | ours | stock | ratio | n |", "|---|--:|--:|--:|--:|"]
+    lines = ["| what | ours | stock | ratio | aim | n |", "|---|--:|--:|--:|---|--:|"]
     for row in rows:
         mark = f" [{notes.index(row.note) + 1}]" if row.note else ""
         stock = "" if row.stock is None else _show(row.stock, row.unit)
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-        lines.append(f"| {row.what}{mark} | {_show(row.ours, row.unit)} | {stock} | {ratio} | {row.n} |")
+        ratio = "" if row.ratio is None else f"{row.ratio:.2g}" if row.ratio < 0.1 else f"{row.ratio:.2f}"
+        cells = (f"{row.what}{mark}", _show(row.ours, row.unit), stock, ratio, _aim(row), str(row.n))
+        lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     lines.extend(f"[{number}] {note}  " for number, note in enumerate(notes, 1))
     return "\n".join([*lines, *_fact_lines(facts)])
@@ -59,6 +62,8 @@ def as_json(rows: Iterable[Row], facts: Mapping[str, Any]) -> str:
             "stock": row.stock,
             "ratio": row.ratio,
             "unit": row.unit,
+            "aim": None if row.aim is None else asdict(row.aim),
+            "met": row.met,
             "n": row.n,
             "note": row.note,
         }
@@ -75,8 +80,20 @@ def _fact_lines(facts: Mapping[str, Any]) -> list[str]:
     return ["; ".join(shown)]
 
 
+def _aim(row: Row) -> str:
+    if row.aim is None:
+        return ""
+    return f"{_limit(row.aim, row.unit)}: {'met' if row.met else 'missed'}"
+
+
+def _limit(aim: Aim, unit: Unit) -> str:
+    if aim.ratio is None:
+        return f"≤ {_show(aim.amount, unit)}" if aim.amount else "none"
+    return f"≤ 1/{1 / aim.ratio:.0f}" if aim.ratio < 1 else f"≤ {aim.ratio:g}"
+
+
 def _show(value: float, unit: Unit) -> str:
     steps = _STEPS[unit]
     factor, name = next((step for step in steps if abs(value) >= step[0]), steps[-1])
     amount = value / factor
-    return f"{amount:.0f} {name}" if abs(amount) >= 100 else f"{amount:.3g} {name}"
+    return (f"{amount:.0f} {name}" if abs(amount) >= 100 else f"{amount:.3g} {name}").rstrip()
