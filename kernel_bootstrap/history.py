@@ -9,8 +9,19 @@ from typing import Any
 from IPython.core.history import HistoryManager
 
 
+class Forgetful(dict[int, list[Any]]):
+    """Keeps no output. IPython keeps each, of every cell, as long as the kernel lives, for its own %notebook."""
+
+    def __missing__(self, key: int) -> list[Any]:
+        return []
+
+
 class CellHistory(HistoryManager):
     """Answers from what IPython remembers anyway: no sqlite file, and no thread that writes it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.outputs = Forgetful()
 
     def get_tail(
         self, n: int | None = 10, raw: bool = True, output: bool = False, include_latest: bool = False

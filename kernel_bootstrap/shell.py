@@ -7,6 +7,7 @@ import bdb
 import json
 import os
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from types import CodeType, TracebackType
 from typing import Any
 
@@ -114,6 +115,9 @@ class CellShell(ZMQInteractiveShell):
     def init_history(self) -> None:
         self.history_manager = CellHistory(shell=self, parent=self)
         self.configurables.append(self.history_manager)  # type: ignore[arg-type]
+
+    def _tee(self, channel: str) -> AbstractContextManager[None]:
+        return nullcontext()  # IPython would keep all that is printed: see history.Forgetful
 
     def ask_exit(self) -> None:
         # A console ends when it gets this; for all others it is the cell that ends.
