@@ -42,6 +42,8 @@ class Bench:
         folder = tempfile.TemporaryDirectory(prefix="code-mode-bench-", ignore_cleanup_errors=True)
         self._root = Path(self._stack.enter_context(folder)).resolve()
         os.environ.setdefault("PY_CODE_MODE_CACHE", str(self._root / "cache"))
+        # Installed packages are compiled: on both sides the rounds that warm up leave them so.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         # Stock kernels keep connection files and a history; the user's own directories are not touched.
         os.environ["JUPYTER_RUNTIME_DIR"] = str(self._root / "runtime")
         os.environ["JUPYTER_CONFIG_DIR"] = str(self._root / "config")
