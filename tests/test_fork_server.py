@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from py_code_mode import Session, SubprocessConfig, SubprocessExecutor
+from py_code_mode.deps.base import LOCK_NAME
+from py_code_mode.deps.locks import held
 from py_code_mode.errors import KernelStartError, ProcessError
 from py_code_mode.kernel.pool import Pool
 from py_code_mode.storage.file import FileStorage
@@ -290,6 +292,25 @@ async def test_a_preloaded_module_is_there_before_the_first_cell(tmp_path, monke
             "import sys, os; 'cmheavy' in sys.modules, sys.modules['cmheavy'].PID != os.getpid()"
         )
         assert result.value == (True, True)
+
+
+async def test_a_server_does_not_preload_what_is_being_installed(tmp_path, monkeypatch):
+    make_wheel(tmp_path / "wheels", "cmslow", body="DONE = False\n")
+    use_only(tmp_path / "wheels", monkeypatch)
+    async with Session(FileStorage(tmp_path / "base"), SubprocessExecutor()) as first:
+        await first.add_dep("cmslow")
+        where = Path((await first.run("import cmslow; cmslow.__file__")).value)
+    session = Session(FileStorage(tmp_path / "base"), SubprocessExecutor(SubprocessConfig(preload=("cmslow",))))
+    async with held(where.parents[3] / LOCK_NAME, timeout=10):
+        start = asyncio.ensure_future(session.start())
+        async with open_session(tmp_path / "other"):  # starts and ends in the meantime
+            pass
+        assert not start.done()
+        where.unlink()  # a link to uv's cache
+        where.write_text("DONE = True\n")
+    await start
+    assert (await session.run("import sys; sys.modules['cmslow'].DONE")).value is True
+    await session.close()
 
 
 @pytest.mark.parametrize(

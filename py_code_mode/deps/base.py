@@ -1,4 +1,4 @@
-"""What the base of all virtualenvs holds, beside kernel_bootstrap."""
+"""Names that installers and virtualenvs share."""
 
 from __future__ import annotations
 
@@ -8,3 +8,6 @@ IPYKERNEL = "ipykernel>=7.4,<8"
 SAME_VERSIONS = "same-versions.txt"
 COMPATIBLE_VERSIONS = "compatible-versions.txt"
 """In a base: constraints for what is installed over it."""
+
+LOCK_NAME = "py-code-mode-install.lock"
+"""In a virtualenv: held while its packages change."""

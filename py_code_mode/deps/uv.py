@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from py_code_mode.errors import InstallError, VenvError
 
-from .base import COMPATIBLE_VERSIONS, IPYKERNEL, SAME_VERSIONS
+from .base import COMPATIBLE_VERSIONS, IPYKERNEL, LOCK_NAME, SAME_VERSIONS
 from .distributions import installed_versions, pins, requirements_of
 from .installer import InstallReport, UninstallReport
 from .locks import held, in_thread
@@ -21,7 +21,6 @@ from .uvtool import UV_TIMEOUT, Completed, run_uv
 RECORD_NAME = "py-code-mode-installed.txt"
 """In a virtualenv: pins of what is installed, written after each change, for when site-packages is lost."""
 
-LOCK_NAME = "py-code-mode-install.lock"
 
 _RESERVED = "kernel-bootstrap"
 _NAME = re.compile(r"[\w.-]+")

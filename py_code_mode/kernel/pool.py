@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
+from py_code_mode.deps.base import LOCK_NAME
+from py_code_mode.deps.locks import held
+from py_code_mode.deps.uvtool import UV_TIMEOUT
 from py_code_mode.errors import KernelStartError, ProcessError
 
 from .forkserver import ForkServer
@@ -123,7 +126,10 @@ class Pool:
         """The group of ``launch``; None when its kernels cannot be forked."""
         if not launch.fork or why_no_fork():
             return None
-        python, stamp = await asyncio.to_thread(_server_python, launch)
+        try:
+            python, stamp = await asyncio.to_thread(_server_python, launch)
+        except OSError as error:
+            raise KernelStartError(f"the virtualenv {launch.venv.path} is damaged: {error}") from error
         env = launch.at_start()
         key = (python, stamp, tuple(sorted(env.items())), launch.preload)
         before = self._joined.get(launch.owner)
@@ -139,10 +145,21 @@ class Pool:
     def _server(self, group: _Group) -> asyncio.Task[ForkServer]:
         task = group.server
         if task is None or (task.done() and (task.cancelled() or task.exception() or task.result().lost)):
-            start = ForkServer.start(self._engine, group.python, group.env, group.modules)
-            task = group.server = self._loop.create_task(start)
+            task = group.server = self._loop.create_task(self._start_server(group))
             task.add_done_callback(_seen)
         return task
+
+    async def _start_server(self, group: _Group) -> ForkServer:
+        start = ForkServer.start(self._engine, group.python, group.env, group.modules)
+        if not group.modules:
+            return await start
+        try:
+            # What it imports from the workspace must not be half-installed.
+            async with held(group.python.parent.parent / LOCK_NAME, timeout=UV_TIMEOUT):
+                return await start
+        except OSError as error:
+            start.close()
+            raise KernelStartError(f"the packages to preload cannot be locked: {error}") from error
 
     async def _end(self, group: _Group) -> None:
         if group.filling is not None:
@@ -165,9 +182,9 @@ class Pool:
         while group.spares:
             spare = group.spares.pop(0)
             try:
-                kernel = await spare
+                kernel = await asyncio.shield(spare)
             except asyncio.CancelledError:
-                group.spares.append(spare)
+                group.spares.insert(0, spare)
                 raise
             except (KernelStartError, ProcessError):
                 continue
