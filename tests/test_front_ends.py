@@ -89,7 +89,8 @@ def test_an_interrupt_ends_what_the_front_end_runs_and_nothing_else(kernel):
         reply = client.get_shell_msg(timeout=30)
         assert reply["parent_header"]["msg_id"] == sent
         assert reply["content"]["ename"] == "KeyboardInterrupt"
-        manager.interrupt_kernel()  # nothing runs
+        client.control_channel.send(client.session.msg("interrupt_request", {}))  # nothing runs
+        assert client.get_control_msg(timeout=30)["content"]["status"] == "ok"
         assert shown(client, "1 + 1") == 2
     assert not [process for process in below() if process.name() == "sleep" and is_alive(process.pid)]
 
