@@ -70,6 +70,7 @@ class Execution:
         self.timed_out = False
         self.interrupted = False
         self.lost = False
+        self.mute = False
         self._next_probe = self._loop.time() + _PROBE_EVERY
         asked = {"limit": max_value_bytes, "output_limit": max_output_bytes, "accepts": sorted(codec.accepted())}
         self.msg_id = kernel.client.execute(code, self, {"py_code_mode": asked})
@@ -133,8 +134,13 @@ class Execution:
         while not self._kernel.ended:
             now = self._loop.time()
             if self._idle is not None:
-                if self._reply is not None or now >= self._idle + _REPLY_GRACE:
+                if self._reply is not None:
                     return
+                if now >= self._idle + _REPLY_GRACE:
+                    if self._stopping is not None:
+                        return  # an interrupt can swallow the reply
+                    self.mute = True
+                    break
                 await self._sleep(self._idle + _REPLY_GRACE)
                 continue
             if self._stopping is None and now >= self._deadline():
@@ -280,6 +286,10 @@ class Execution:
         elif self.lost:
             name, text = "KernelDiedError", "the kernel stopped answering and was restarted; "
             text += "the code may have damaged it" if self._begun is not None else "the code was not run"
+            fields["kernel_died"] = True
+        elif self.mute:
+            name, text = "KernelDiedError", "the kernel ended the code without an answer and was restarted; "
+            text += "the code may have damaged it"
             fields["kernel_died"] = True
         elif died:
             how = self._kernel.describe_end()
