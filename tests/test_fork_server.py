@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -238,6 +240,46 @@ async def test_a_daemon_ends_with_its_own_session_only(tmp_path):
         pids = [(await session.run(daemon)).value for session in (one, two)]
         await two.close()
         assert [is_alive(pid) for pid in pids] == [True, False]
+
+
+HOST = """
+import asyncio, sys
+from pathlib import Path
+from tests.sessions import open_session
+from tests.test_fork_server import descendants, filled
+
+async def main():
+    async with open_session(Path({base!r})) as one, open_session(Path({base!r})) as two:
+        await one.run("import subprocess; p = subprocess.Popen(['sleep', '600'], start_new_session=True)")
+        await filled(one)
+        print(*(child.pid for child in descendants()), flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("first", ["host", "server", "kernels"])
+def test_whoever_is_killed_first_nothing_outlives_the_host(tmp_path, first):
+    host = subprocess.Popen(
+        [sys.executable, "-c", HOST.format(base=str(tmp_path))], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
+    )
+    with host:
+        assert host.stdout is not None
+        found = [psutil.Process(int(pid)) for pid in host.stdout.readline().split()]
+        assert len(found) >= 6  # supervisor, server, two kernels, a spare, a process of the code
+        forked = [process for process in found if "kernel_bootstrap.forkserver" in " ".join(process.cmdline())]
+        kernels = [process for process in forked if process.num_threads() > 1]
+        victims = {
+            "host": [],
+            "server": [process for process in forked if process not in kernels],
+            "kernels": kernels,
+        }[first]
+        for process in victims:
+            process.kill()
+        host.kill()
+        _, left = psutil.wait_procs(found, timeout=5)
+    assert left == []
 
 
 async def test_ended_kernels_leave_no_zombie(tmp_path):
