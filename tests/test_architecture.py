@@ -13,7 +13,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 LAYERS = (
-    ("py_code_mode.cli", "py_code_mode.jupyter", "py_code_mode.__main__", "py_code_mode"),  # the last for its lazy exports
+    (
+        "py_code_mode.cli",
+        "py_code_mode.jupyter",
+        "py_code_mode.__main__",
+        "py_code_mode",
+    ),  # the last for its lazy exports
     ("py_code_mode.session",),
     ("py_code_mode.workspace",),
     ("py_code_mode.executors",),

@@ -205,7 +205,14 @@ def test_doctor_finds_all_that_is_needed_and_times_a_kernel():
     found = json.loads(done.stdout)
 
     assert (done.returncode, found["ok"]) == (0, True), done.stdout
-    assert [check["name"] for check in found["checks"]] == ["uv", "python", "cache", "kernel", "fork server", "isolation"]
+    assert [check["name"] for check in found["checks"]] == [
+        "uv",
+        "python",
+        "cache",
+        "kernel",
+        "fork server",
+        "isolation",
+    ]
     assert found["checks"][3]["facts"]["first_run_ms"] > 0
 
 

@@ -33,7 +33,8 @@ def stored(value) -> tuple[Payload, object]:
 
 def content(payload: Payload) -> bytes:
     """What the file of ``payload`` holds."""
-    assert payload.size == len(found := b"".join(payload.parts))
+    found = b"".join(payload.parts)
+    assert payload.size == len(found)
     return found
 
 

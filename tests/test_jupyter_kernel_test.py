@@ -53,9 +53,7 @@ class Welcome(jupyter_kernel_test.IopubWelcomeTests):
     support_iopub_welcome = True
 
 
-SUITE = [
-    (suite, name) for suite in (Messages, Welcome) for name in unittest.defaultTestLoader.getTestCaseNames(suite)
-]
+SUITE = [(suite, name) for suite in (Messages, Welcome) for name in unittest.defaultTestLoader.getTestCaseNames(suite)]
 
 
 @pytest.fixture(scope="module", autouse=True)
