@@ -34,6 +34,9 @@ PROBE_TIMEOUT = 60.0
 
 _IMPORT = "import ipykernel.kernelapp, ipykernel.ipkernel, kernel_bootstrap.forkserver as server; server.import_all()"
 
+_NEARLY_FULL = 16 << 20
+"""A disk with less free space is full for a virtualenv, bytes."""
+
 _DISK_TROUBLE = ("No space left", "Read-only file system", "Permission denied", "quota exceeded", "cache at")
 
 
@@ -200,6 +203,10 @@ def _check(done: Completed, directory: Path) -> None:
     message = f"the virtualenv in {directory.parent} could not be made: {done.reason()}"
     if done.network_failed:
         message += ". The first virtualenv needs the network, or an index that uv is told of (UV_INDEX_URL)"
-    elif any(text in done.stderr for text in _DISK_TROUBLE):
+    elif (full := shutil.disk_usage(directory.parent).free < _NEARLY_FULL) or any(
+        text in done.stderr for text in _DISK_TROUBLE
+    ):
+        # uv works in parallel, and may tell of what came of it instead.
+        message += ". No space left on the disk" if full and "No space left" not in message else ""
         message += ". Another place can be chosen with PY_CODE_MODE_CACHE, uv's own cache with UV_CACHE_DIR"
     raise VenvError(message)
