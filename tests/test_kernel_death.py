@@ -122,7 +122,7 @@ async def test_a_kernel_that_dies_again_and_again_is_replaced_each_time(session:
 async def test_code_that_damages_its_kernel_never_bricks_the_session(session: Session, damage: str):
     """The next run works as on a sound kernel, or on a new one and says so; nothing hangs."""
     started = time.monotonic()
-    first = await session.run(damage, timeout=2)
+    first = await session.run(damage, timeout=1)
     following = await session.run("print('out'); tools.list(), len([1]), artifacts.exists('x')", timeout=5)
     if following.error is not None and following.kernel_restarted:
         following = await session.run("print('out'); tools.list(), len([1]), artifacts.exists('x')", timeout=5)

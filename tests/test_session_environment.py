@@ -85,15 +85,13 @@ async def test_a_temporary_virtualenv_is_removed_at_close(tmp_path):
 
 
 async def test_a_virtualenv_that_was_broken_by_hand_is_repaired(tmp_path, monkeypatch):
-    # uv links what it installs from its cache: written in place, the damage is in the cache as well. So both this
-    # cache and the virtualenvs, one of which is shared by all workspaces, are those of this test.
-    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
     monkeypatch.setenv("PY_CODE_MODE_CACHE", str(tmp_path / "cache"))
     lines: list[str] = []
     session = Session(FileStorage(tmp_path))
     await session.start()
     site = Path((await session.run("import ipykernel, os; os.path.dirname(ipykernel.__file__)")).value)
     await session.close()
+    (site / "kernelbase.py").unlink()  # a link: written in place, the damage would be in uv's cache as well
     (site / "kernelbase.py").write_text("raise RuntimeError('broken by hand')\n")
     session = Session(FileStorage(tmp_path))
     await session.start(progress=lines.append)
