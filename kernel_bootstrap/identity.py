@@ -6,6 +6,7 @@ code that runs in it, as if the Python of the workspace's virtualenv had been st
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -26,11 +27,13 @@ def assume(identity: dict[str, Any]) -> None:
     owner     whose process this is (``proctree.OWNER``)
     prefix    the virtualenv
     packages  its directory of packages
-    limits    {number of a resource: [soft, hard]}, as resource.setrlimit takes them
+    limits    {number of a resource: [soft, hard]}, as resource.setrlimit takes them; those that cannot be set stay
     """
     os.chdir(identity["cwd"])
     for number, limit in identity["limits"].items():
-        resource.setrlimit(int(number), tuple(limit))
+        # A hard limit that the host has raised since is not for us to raise: a started kernel would not have it either.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(int(number), tuple(limit))
     os.environ.clear()
     os.environ.update(identity["env"])
     os.environ[OWNER] = identity["owner"]
