@@ -91,9 +91,11 @@ class Workspace:
         )
         try:
             await guest.start(host)
-        finally:
+        except BaseException:
             await asyncio.wait({reading})
-        return cls(guest, reading.result())
+            reading.cancelled() or reading.exception()  # seen: the start has failed anyway
+            raise
+        return cls(guest, await reading)
 
     async def ask(self, method: str, params: dict[str, Any]) -> Any:
         """Answer a method as the code in the session would get it answered."""
