@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from py_code_mode.executors.kernel import SubprocessConfig, SubprocessExecutor
+from py_code_mode.kernel.pool import Pool
 from py_code_mode.session import Session
 from py_code_mode.storage.file import FileStorage
 
@@ -25,6 +26,17 @@ class SharedVenvStorage(FileStorage):
 def open_session(base: Path, **config: Any) -> Session:
     """A session on ``base``; ``config`` are fields of SubprocessConfig."""
     return Session(SharedVenvStorage(base), SubprocessExecutor(SubprocessConfig(**config)))
+
+
+async def filled(session: Session) -> None:
+    """Wait until the spare kernels that ``session`` and others asked for are ready."""
+    engine = session._engine
+    assert engine is not None
+
+    async def wait() -> None:
+        await Pool.of(engine).filled()
+
+    await engine.call(wait())
 
 
 def is_alive(pid: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,10 +18,9 @@ from py_code_mode import Session, SubprocessConfig, SubprocessExecutor
 from py_code_mode.deps.base import LOCK_NAME
 from py_code_mode.deps.locks import held
 from py_code_mode.errors import KernelStartError, ProcessError
-from py_code_mode.kernel.pool import Pool
 from py_code_mode.storage.file import FileStorage
 
-from .sessions import is_alive, open_session
+from .sessions import filled, is_alive, open_session
 from .venvs import make_wheel, use_only
 
 PROBE = """
@@ -50,17 +50,6 @@ HOW = {
 
 def command_of(pid: int) -> str:
     return " ".join(psutil.Process(pid).cmdline())
-
-
-async def filled(session: Session) -> None:
-    """Wait until the spare kernels are there."""
-    engine = session._engine
-    assert engine is not None
-
-    async def wait() -> None:
-        await Pool.of(engine).filled()
-
-    await engine.call(wait())
 
 
 async def pid_of(session: Session) -> int:
@@ -157,6 +146,20 @@ async def test_sessions_at_the_same_time_have_directories_and_variables_of_their
         assert [result.value for result in found] == [(str(tmp_path / name), name) for name in "abcd"]
 
 
+async def test_a_kernel_has_the_limits_that_its_host_has_now(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    code = "import resource; resource.getrlimit(resource.RLIMIT_NOFILE)[0]"
+    async with open_session(tmp_path) as one:
+        await filled(one)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (before[0] - 1, before[1]))
+        try:
+            async with open_session(tmp_path) as two:
+                assert (await two.run(code)).value == before[0] - 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert (await one.run(code)).value == before[0]
+
+
 async def test_a_variable_that_python_reads_at_its_start_counts(tmp_path):
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "cm_on_path.py").write_text("here = True")
@@ -245,8 +248,8 @@ async def test_a_daemon_ends_with_its_own_session_only(tmp_path):
 HOST = """
 import asyncio, sys
 from pathlib import Path
-from tests.sessions import open_session
-from tests.test_fork_server import descendants, filled
+from tests.sessions import filled, open_session
+from tests.test_fork_server import descendants
 
 async def main():
     async with open_session(Path({base!r})) as one, open_session(Path({base!r})) as two:

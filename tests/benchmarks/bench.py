@@ -14,7 +14,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from py_code_mode.kernel.pool import Pool
 from py_code_mode.kernel.venv import Venv, VenvSpec, ensure_venv, release_venv
 from py_code_mode.kernel.venv_layout import site_packages
 from py_code_mode.session import Session
@@ -106,17 +105,6 @@ class Bench:
         command = [sys.executable, "-m", f"{__package__}.{module}", *args]
         printed: dict[str, Any] = json.loads(await _output(command, watch))
         return printed
-
-
-async def filled(session: Session) -> None:
-    """Wait until the spare kernels that ``session`` and others asked for are ready."""
-    engine = session._engine
-    assert engine is not None
-
-    async def wait() -> None:
-        await Pool.of(engine).filled()
-
-    await engine.call(wait())
 
 
 def _base_packages(venv: Venv) -> Path:

@@ -7,8 +7,9 @@ from functools import partial
 from itertools import chain
 
 from py_code_mode.session import Session
+from tests.sessions import filled
 
-from .bench import Bench, filled
+from .bench import Bench
 from .measure import Aim, Row, alternate, median_row, percentile_rows, seconds
 from .stock import StockKernel
 

@@ -15,8 +15,10 @@ import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
+from tests.sessions import filled
+
 from . import rollup
-from .bench import Bench, filled
+from .bench import Bench
 from .signals import run
 
 

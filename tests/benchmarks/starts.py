@@ -17,9 +17,9 @@ from py_code_mode.kernel.venv import VenvSpec, ensure_venv, release_venv
 from py_code_mode.kernel.venv_layout import cache_root, identity_name
 from py_code_mode.session import Session
 from py_code_mode.storage.file import FileStorage
-from tests.sessions import open_session
+from tests.sessions import filled, open_session
 
-from .bench import Bench, filled
+from .bench import Bench
 from .measure import Aim, Row, alternate, median_row, seconds
 
 _IMPORTS = {
