@@ -42,7 +42,9 @@ def scratch() -> Iterator[Path]:
         del os.environ["TMPDIR"]
     else:
         os.environ["TMPDIR"] = before
+    left = [path.name for path in Path(directory).glob("code-mode-*")]
     shutil.rmtree(directory, ignore_errors=True)
+    assert not left, f"kernels left their directories behind: {left}"
 
 
 @pytest.fixture(scope="module")

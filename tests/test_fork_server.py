@@ -18,6 +18,8 @@ from py_code_mode import Session, SubprocessConfig, SubprocessExecutor
 from py_code_mode.deps.base import LOCK_NAME
 from py_code_mode.deps.locks import held
 from py_code_mode.errors import KernelStartError, ProcessError
+from py_code_mode.kernel.engine import Engine
+from py_code_mode.kernel.forkserver import ForkServer
 from py_code_mode.storage.file import FileStorage
 
 from .sessions import filled, is_alive, open_session
@@ -209,6 +211,29 @@ async def test_a_server_that_is_killed_while_kernels_start_is_replaced(tmp_path)
         for other in others:
             assert (await other.run("1 + 1")).value == 2
             await other.close()
+
+
+async def test_a_fork_that_is_cancelled_has_left_no_process(tmp_path):
+    # One that went on would write into a directory that is being removed.
+    engine = Engine.lease()
+
+    async def cancel_one(python: Path) -> None:
+        server = await ForkServer.start(engine, python, {})
+        before = {child.pid for child in descendants()}
+        first = asyncio.create_task(server.fork(tmp_path, None))
+        await asyncio.sleep(0)  # from here on its request is on the way
+        await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        second = await server.fork(tmp_path, None)  # the server answers in order
+        assert {child.pid for child in descendants()} - before == {second.pid}
+        await second.end()
+        await server.close()
+
+    async with open_session(tmp_path / "workspace", spares=0) as session:
+        await engine.call(cancel_one(Path((await session.run("import sys; sys.executable")).value)))
+    await engine.release()
 
 
 async def test_a_killed_spare_is_passed_over(tmp_path):

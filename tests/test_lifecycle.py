@@ -187,6 +187,7 @@ asyncio.run(main())
 )
 def test_nothing_outlives_a_host_that_dies(tmp_path, end):
     script = HOST.format(base=str(tmp_path), code=CHILDREN, end=end)
+    before = _directories()
     host = subprocess.Popen(
         [sys.executable, "-c", script],
         stdin=subprocess.PIPE,
@@ -198,7 +199,8 @@ def test_nothing_outlives_a_host_that_dies(tmp_path, end):
     assert host.stdin is not None
     with host.stdout, host.stdin:
         pids = [int(word) for word in host.stdout.readline().split()]
-        directories = _directories()
+        directories = _directories() - before
+        assert directories
         assert len(pids) == 4
         assert all(map(is_alive, pids))
         host.stdin.write("\n")

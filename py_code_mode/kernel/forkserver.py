@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 from py_code_mode.errors import KernelStartError, ProcessError
 
 from .launch import Launch, private_variables
-from .processes import Process, Processes
+from .processes import CANCEL_WAIT, Process, Processes
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -111,10 +111,12 @@ class ForkServer:
         try:
             return await asyncio.shield(fork)
         except asyncio.CancelledError:
-            # It may be there already: a process of which nobody knows would stay.
+            # It may be there already: a process of which nobody knows would stay, and write into a directory that
+            # its caller removes next.
             end = asyncio.ensure_future(_end_unwanted(fork))
             self._ending.add(end)
             end.add_done_callback(self._ending.discard)
+            await asyncio.wait({end}, timeout=CANCEL_WAIT)
             raise
 
     async def _fork(self, directory: Path, launch: Launch | None) -> Process:
