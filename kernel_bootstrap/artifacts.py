@@ -6,7 +6,8 @@ from typing import Any
 
 from . import formats
 from .link import Link
-from .render import Listing, Rows, html_table, text_table
+from .plaintext import one_line, short_repr
+from .render import Listing, Record, as_html, as_text, ask, text_table
 from .wire import ONE_MESSAGE, Source
 
 
@@ -42,7 +43,7 @@ class Artifacts:
     def get(self, name: str) -> dict[str, Any] | None:
         """Name, path, description, metadata and more of one artifact, or None."""
         found: dict[str, Any] | None = self._link.request("artifacts.get", name=name)
-        return found
+        return None if found is None else Record(found, self._view)
 
     def exists(self, name: str) -> bool:
         """Whether there is an artifact of that name."""
@@ -50,21 +51,39 @@ class Artifacts:
 
     def list(self) -> Listing:
         """Every artifact: ``name``, ``path``, ``description``, ``metadata``, ``created_at``."""
-        found: Listing = self._link.request("artifacts.list")
-        return found
+        return Listing(self._link.request("artifacts.list"), _listing)
 
     def delete(self, name: str) -> None:
         """Remove an artifact; ArtifactNotFoundError where there is none."""
         self._link.request("artifacts.delete", name=name)
 
-    def _rows(self) -> Rows:
-        return [(repr(item["name"]), item["description"] or item.get("format", "")) for item in self.list()]
-
     def __repr__(self) -> str:
-        return text_table("artifacts", self._rows(), empty="none; artifacts.save(name, data)")
+        return as_text("artifacts", self._text)
+
+    def _text(self) -> str:
+        from .previews import size_text
+
+        rows = []
+        for item in ask(self._link, "artifacts.list"):
+            about = (item["format"], size_text(item["size"]), one_line(item["description"]))
+            rows.append((short_repr(item["name"]), ", ".join(text for text in about if text)))
+        return text_table("artifacts", rows, empty="none; artifacts.save(name, data)")
 
     def _repr_html_(self) -> str:
-        return html_table("artifacts", ("name", "description"), self._rows())
+        return as_html("artifacts", lambda: _listing(ask(self._link, "artifacts.list")))
+
+    def _view(self, item: dict[str, Any]) -> str:
+        from . import previews
+
+        wanted = item["size"] if item["size"] <= previews.WHOLE else previews.HEAD
+        head = ask(self._link, "artifacts.head", name=item["name"], size=wanted)
+        return previews.artifact(item, head)
+
+
+def _listing(items: list[dict[str, Any]]) -> str:
+    from . import previews
+
+    return previews.artifacts(items)
 
 
 def _value(item: dict[str, Any], source: Source | None) -> Any:

@@ -8,32 +8,63 @@ from typing import Any
 
 from . import errors
 from .link import Link
-from .render import Listing, Names, Rows, html_table, text_table
+from .plaintext import one_line
+from .render import Listing, Names, as_html, as_text, ask, text_table
 
-_KINDS = {
-    "positional": inspect.Parameter.POSITIONAL_OR_KEYWORD,
-    "keyword": inspect.Parameter.KEYWORD_ONLY,
+_TYPES: dict[str, Any] = {
+    "boolean": bool,
+    "string": str,
+    "integer": int,
+    "number": float,
+    "array": list,
+    "object": dict,
 }
+"""Types of tool definitions as Python has them; the others are Any."""
+
+_LONGEST_CALL = 1000
+_MOST_PARAMETERS = 50
 
 
 def _signature(parameters: Iterable[dict[str, Any]]) -> inspect.Signature:
-    made = []
+    made: list[inspect.Parameter] = []
+    keywords = optional = False
     for item in parameters:
-        kind = _KINDS["positional" if item.get("positional") else "keyword"]
-        default = inspect.Parameter.empty if item.get("required") else item.get("default")
-        made.append(inspect.Parameter(item["name"], kind, default=default, annotation=_Text(item.get("type") or "any")))
-    # A required positional may not follow an optional one in a Signature; the order of kinds is ours to keep.
-    made.sort(key=lambda p: (p.kind, p.default is not inspect.Parameter.empty))
+        required = bool(item.get("required"))
+        if not item.get("positional") or (optional and required):
+            keywords = True  # as ``CallableInfo.signature`` on the host has it
+        optional = optional or not required
+        kind = inspect.Parameter.KEYWORD_ONLY if keywords else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        default = inspect.Parameter.empty if required else _default(item)
+        made.append(inspect.Parameter(item["name"], kind, default=default, annotation=_type(item)))
     return inspect.Signature(made)
 
 
-class _Text(str):
-    """An annotation that shows without quotes."""
+def _type(parameter: dict[str, Any]) -> Any:
+    return _TYPES.get(parameter.get("type") or "", Any)
 
-    __slots__ = ()
 
-    def __repr__(self) -> str:
-        return str(self)
+def _default(parameter: dict[str, Any]) -> Any:
+    default = parameter.get("default")
+    return False if default is None and _type(parameter) is bool else default
+
+
+def _written(parameter: dict[str, Any]) -> dict[str, Any]:
+    """``parameter`` with ``annotation`` and ``default_text`` as Python would write them."""
+    default = _default(parameter)
+    return {
+        **parameter,
+        "annotation": "Any" if _type(parameter) is Any else _type(parameter).__name__,
+        "default_text": "" if default is None else repr(default),
+    }
+
+
+def _readable(described: dict[str, Any]) -> dict[str, Any]:
+    """A tool as ``views`` shows it."""
+    callables = [
+        {**item, "parameters": [_written(parameter) for parameter in item["parameters"]]}
+        for item in described["callables"]
+    ]
+    return {**described, "callables": callables}
 
 
 class _Call:
@@ -55,13 +86,15 @@ class _Call:
     def _params(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         return {"tool": self._tool, "recipe": self._recipe or None, "args": list(args), "kwargs": kwargs}
 
+    @property
+    def _path(self) -> str:
+        return ".".join(part for part in ("tools", self._tool, self._recipe) if part)
+
     def _describe(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._link.request("tools.describe", name=self._tool)
-        return found
+        return _readable(ask(self._link, "tools.describe", name=self._tool))
 
     def _callable(self) -> dict[str, Any]:
-        described = self._describe()
-        for item in described["callables"]:
+        for item in self._describe()["callables"]:
             if item["name"] == self._recipe:
                 return dict(item)
         raise errors.ToolNotFoundError(f"tool {self._tool!r} has no recipe {self._recipe!r}", tool=self._tool)
@@ -76,29 +109,44 @@ class _Call:
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
-        try:
-            item = self._callable()
-        except errors.CodeModeError as error:
-            return str(error)
+        return as_text(self._path, self._help)
+
+    def _help(self) -> str:
+        item = self._callable()
         lines = [item["description"] or "", ""]
         lines += [f"    {_parameter_line(parameter)}" for parameter in item["parameters"]]
         return "\n".join(lines).strip() + "\n"
 
     def __repr__(self) -> str:
-        path = ".".join(part for part in ("tools", self._tool, self._recipe) if part)
-        try:
-            item = self._callable()
-        except errors.CodeModeError as error:
-            return f"<{path}: {error}>"
-        return f"{path}{_signature(item['parameters'])}\n    {item['description'] or ''}".rstrip()
+        return as_text(self._path, self._text)
+
+    def _text(self) -> str:
+        item = self._callable()
+        lines = [_call_text(self._tool, item), f"    {one_line(item['description'])}"]
+        told = [parameter for parameter in item["parameters"] if parameter.get("description") or parameter.get("enum")]
+        lines += [f"    {one_line(_parameter_line(parameter))}" for parameter in told[:_MOST_PARAMETERS]]
+        return "\n".join(line for line in lines if line.strip())
+
+    def _repr_html_(self) -> str:
+        return as_html(self._path, self._html)
+
+    def _html(self) -> str:
+        from . import views
+
+        return views.callable_(f"tools.{self._tool}", self._callable())
+
+
+def _call_text(tool: str, item: dict[str, Any]) -> str:
+    dot = "." if item["name"] else ""
+    return one_line(f"tools.{tool}{dot}{item['signature']}", _LONGEST_CALL)
 
 
 def _parameter_line(parameter: dict[str, Any]) -> str:
-    text = f"{parameter['name']}: {parameter.get('type') or 'any'}"
+    text = f"{parameter['name']}: {parameter['annotation']}"
     if parameter.get("required"):
         text += " (required)"
-    elif parameter.get("default") is not None:
-        text += f" = {parameter['default']!r}"
+    elif parameter["default_text"]:
+        text += f" = {parameter['default_text']}"
     if parameter.get("enum"):
         text += f", one of {', '.join(map(repr, parameter['enum']))}"
     if parameter.get("description"):
@@ -115,15 +163,14 @@ class Tool(_Call):
 
     def list(self) -> Listing:
         """Its recipes: ``name``, ``description``, ``signature``."""
-        return [
-            {
-                "name": item["name"],
-                "description": item["description"],
-                "signature": f"{item['name']}{_signature(item['parameters'])}",
-            }
-            for item in self._describe()["callables"]
-            if item["name"]
-        ]
+        found = self._link.request("tools.describe", name=self._tool)["callables"]
+        names = ("name", "description", "signature")
+        return Listing([{name: item[name] for name in names} for item in found if item["name"]], self._listing)
+
+    def _listing(self, items: Listing) -> str:
+        from . import views
+
+        return views.recipes(self._path, items)
 
     def __getattr__(self, name: str) -> _Call:
         if name.startswith("_"):
@@ -133,24 +180,18 @@ class Tool(_Call):
     def __dir__(self) -> Names:
         return ["call_async", "list", *(item["name"] for item in self.list())]
 
-    def _rows(self) -> Rows:
-        rows = []
-        for item in self._describe()["callables"]:
-            path = ".".join(part for part in ("tools", self._tool, item["name"]) if part)
-            rows.append((f"{path}{_signature(item['parameters'])}", item["description"] or ""))
-        return rows
+    def _text(self) -> str:
+        described = self._describe()
+        rows = [
+            (_call_text(self._tool, item), item["description"] if item["name"] else "the tool itself, any option")
+            for item in described["callables"]
+        ]
+        return text_table(f"{self._path}: {one_line(described['description'])}", rows)
 
-    def __repr__(self) -> str:
-        try:
-            described = self._describe()
-            return text_table(f"tools.{self._tool}: {described['description']}", self._rows())
-        except errors.CodeModeError as error:
-            return f"<tools.{self._tool}: {error}>"
+    def _html(self) -> str:
+        from . import views
 
-    def _repr_html_(self) -> str:
-        return html_table(
-            f"tools.{self._tool}: {self._describe()['description']}", ("call", "description"), self._rows()
-        )
+        return views.tool(self._describe())
 
 
 class Tools:
@@ -161,13 +202,11 @@ class Tools:
 
     def list(self) -> Listing:
         """Every tool: ``name``, ``description``, ``tags``."""
-        found: Listing = self._link.request("tools.list")
-        return found
+        return Listing(self._link.request("tools.list"), _listing)
 
     def search(self, query: str, limit: int = 10) -> Listing:
         """The tools that fit ``query``, best first."""
-        found: Listing = self._link.request("tools.search", query=query, limit=limit)
-        return found
+        return Listing(self._link.request("tools.search", query=query, limit=limit), _listing)
 
     def __getattr__(self, name: str) -> Tool:
         if name.startswith("_"):
@@ -177,11 +216,23 @@ class Tools:
     def __dir__(self) -> Names:
         return ["list", "search", *(item["name"] for item in self.list())]
 
-    def _rows(self) -> Rows:
-        return [(f"tools.{item['name']}", item["description"]) for item in self.list()]
-
     def __repr__(self) -> str:
-        return text_table("tools", self._rows(), empty="none; a tool is a file in tools/*.yaml")
+        return as_text("tools", self._text)
+
+    def _text(self) -> str:
+        rows = [(f"tools.{item['name']}", _with_tags(item)) for item in ask(self._link, "tools.list")]
+        return text_table("tools", rows, empty="none; a tool is a file in tools/*.yaml")
 
     def _repr_html_(self) -> str:
-        return html_table("tools", ("tool", "description"), self._rows())
+        return as_html("tools", lambda: _listing(ask(self._link, "tools.list")))
+
+
+def _with_tags(item: dict[str, Any]) -> str:
+    tags = f"  [{one_line(', '.join(item['tags']), 60)}]" if item["tags"] else ""
+    return f"{one_line(item['description'], 130)}{tags}"
+
+
+def _listing(items: list[dict[str, Any]]) -> str:
+    from . import views
+
+    return views.tools(items)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Coroutine
 from typing import Any
 
 from . import errors
 from .link import Link
-from .render import Listing, Names, Rows, html_table, text_table
+from .plaintext import one_line
+from .render import Listing, Names, Record, as_html, as_text, ask, text_table
 from .runner import WorkflowRunner
+
+_MOST_PARSED = 100_000
+"""Characters of a source that are parsed to show its signature: 20 ms."""
+_MOST_PARAMETERS = 50
 
 
 class Workflow:
@@ -29,10 +35,12 @@ class Workflow:
         return self._runner.call_async(self._name, args, kwargs)
 
     def _get(self) -> dict[str, Any]:
-        found = self._link.request("workflows.get", name=self._name)
-        if found is None:
+        return self._found(ask(self._link, "workflows.get", name=self._name))
+
+    def _found(self, item: dict[str, Any] | None) -> dict[str, Any]:
+        if item is None:
             raise errors.WorkflowNotFoundError(f"no workflow {self._name!r}", workflow=self._name)
-        return dict(found)
+        return item
 
     @property
     def __name__(self) -> str:
@@ -44,22 +52,52 @@ class Workflow:
 
     @property
     def __doc__(self) -> str:  # type: ignore[override]
-        try:
-            return str(self._get()["description"])
-        except errors.CodeModeError as error:
-            return str(error)
+        return as_text(f"workflows.{self._name}", lambda: str(self._get()["description"]))
 
     @property
     def source(self) -> str:
         """The text of its file."""
-        return str(self._get()["source"])
+        return str(self._found(self._link.request("workflows.get", name=self._name))["source"])
 
     def __repr__(self) -> str:
-        try:
-            item = self._get()
-        except errors.CodeModeError as error:
-            return f"<workflows.{self._name}: {error}>"
-        return f"workflows.{item.get('signature') or item['name']}\n    {item['description']}"
+        return as_text(f"workflows.{self._name}", self._text)
+
+    def _text(self) -> str:
+        item = self._get()
+        lines = [f"workflows.{one_line(_signature(item), 1000)}", f"    {one_line(item['description'], 1000)}"]
+        if item.get("broken"):
+            lines.append(f"    broken: {one_line(item['broken'], 1000)}")
+        told = [parameter for parameter in item["parameters"] if parameter.get("description")]
+        lines += [f"    {p['name']}: {one_line(p['description'])}" for p in told[:_MOST_PARAMETERS]]
+        return "\n".join(line for line in lines if line.strip())
+
+    def _repr_html_(self) -> str:
+        return as_html(f"workflows.{self._name}", lambda: _view(self._get()))
+
+
+def _signature(item: dict[str, Any]) -> str:
+    """How a workflow is called, as its source has it."""
+    from .views import summary_call
+
+    if item.get("broken") or len(item["source"]) > _MOST_PARSED:
+        return summary_call(item)
+    for node in ast.parse(item["source"]).body:
+        if isinstance(node, ast.AsyncFunctionDef) and node.name == "run":
+            returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+            return f"{item['name']}({ast.unparse(node.args)}){returns}"
+    return summary_call(item)
+
+
+def _view(item: dict[str, Any]) -> str:
+    from . import views
+
+    return views.workflow(item, _signature(item))
+
+
+def _listing(items: list[dict[str, Any]]) -> str:
+    from . import views
+
+    return views.workflows(items)
 
 
 class Workflows:
@@ -71,18 +109,16 @@ class Workflows:
 
     def list(self) -> Listing:
         """Every workflow: ``name``, ``description``, ``parameters``."""
-        found: Listing = self._link.request("workflows.list")
-        return found
+        return Listing(self._link.request("workflows.list"), _listing)
 
     def search(self, query: str, limit: int = 5) -> Listing:
         """The workflows that fit ``query``, best first."""
-        found: Listing = self._link.request("workflows.search", query=query, limit=limit)
-        return found
+        return Listing(self._link.request("workflows.search", query=query, limit=limit), _listing)
 
     def get(self, name: str) -> dict[str, Any] | None:
         """``name``, ``description``, ``parameters``, ``source`` of one workflow, or None."""
         found: dict[str, Any] | None = self._link.request("workflows.get", name=name)
-        return found
+        return None if found is None else Record(found, _view)
 
     def create(self, name: str, source: str, description: str = "") -> dict[str, Any]:
         """Save ``source``, which defines ``async def run(...)``, as a workflow for every session."""
@@ -106,15 +142,20 @@ class Workflows:
         own = ["create", "delete", "get", "invoke", "list", "search"]
         return own + [item["name"] for item in self.list()]
 
-    def _rows(self) -> Rows:
-        rows = []
-        for item in self.list():
-            names = ", ".join(parameter["name"] for parameter in item["parameters"])
-            rows.append((f"workflows.{item['name']}({names})", item.get("broken") or item["description"]))
-        return rows
-
     def __repr__(self) -> str:
-        return text_table("workflows", self._rows(), empty="none; workflows.create(name=, source=, description=)")
+        return as_text("workflows", self._text)
+
+    def _text(self) -> str:
+        from .views import summary_call
+
+        rows = [
+            (
+                f"workflows.{summary_call(item)}",
+                f"broken: {item['broken']}" if item.get("broken") else item["description"],
+            )
+            for item in ask(self._link, "workflows.list")
+        ]
+        return text_table("workflows", rows, empty="none; workflows.create(name=, source=, description=)")
 
     def _repr_html_(self) -> str:
-        return html_table("workflows", ("workflow", "description"), self._rows())
+        return as_html("workflows", lambda: _listing(ask(self._link, "workflows.list")))

@@ -43,7 +43,23 @@ LAYERS = (
 )
 """From the top down. A module belongs to the layer that names most of it, and imports from its own and lower ones."""
 
-SHARED = ("codec", "errors", "faults", "formats", "headtail", "loops", "proctree", "supervisor", "tracebacks", "wire")
+SHARED = (
+    "codec",
+    "errors",
+    "faults",
+    "formats",
+    "headtail",
+    "html",
+    "loops",
+    "plaintext",
+    "previews",
+    "proctree",
+    "render",
+    "supervisor",
+    "tracebacks",
+    "views",
+    "wire",
+)
 """Modules of kernel_bootstrap that the host imports as well, for what both sides have to agree on."""
 
 IN_PROCESS = ("link", "namespaces")

@@ -126,9 +126,7 @@ async def test_wrong_names_and_arguments_are_told_with_the_right_ones(
 
 
 async def test_tools_have_help_signatures_completion_and_readable_reprs(shared: Session):
-    assert (
-        await value(shared, "import inspect; str(inspect.signature(tools.say.hello))") == "(words: array = ['hello'])"
-    )
+    assert await value(shared, "import inspect; str(inspect.signature(tools.say.hello))") == "(words: list = ['hello'])"
     assert "Greet somebody" in (await shared.run("help(tools.say.hello)")).stdout
     helped = (await shared.run("help(tools.say)")).stdout
     assert "Say something" in helped
@@ -137,7 +135,7 @@ async def test_tools_have_help_signatures_completion_and_readable_reprs(shared: 
     assert await value(shared, "'say' in dir(tools) and 'hello' in dir(tools.say)")
     text = await value(shared, "repr(tools) + repr(tools.say) + repr(tools.say.hello)")
     assert "Say something on stdout" in text
-    assert "tools.say.hello(words: array" in text
+    assert "tools.say.hello(words: list" in text
     html = await value(shared, "tools._repr_html_() + tools.say._repr_html_()")
     assert "<table" in html
     assert "nosuch" in await value(shared, "repr(tools.nosuch)")

@@ -60,6 +60,9 @@ def handlers(store: ArtifactStore) -> Handlers:
         if isinstance(found, Outgoing):
             found.close()
 
+    async def head(name: str, size: int) -> dict[str, Any]:
+        return await to_thread(_read_head, store, name, size)
+
     async def get(name: str) -> dict[str, Any] | None:
         artifact = await to_thread(store.get, name)
         return None if artifact is None else artifact.to_dict()
@@ -78,8 +81,16 @@ def handlers(store: ArtifactStore) -> Handlers:
     return {
         "artifacts.save": save,
         "artifacts.load": load,
+        "artifacts.head": head,
         "artifacts.get": get,
         "artifacts.exists": exists,
         "artifacts.list": list_,
         "artifacts.delete": delete,
     }
+
+
+def _read_head(store: ArtifactStore, name: str, size: int) -> dict[str, Any]:
+    artifact, source = store.open(name)
+    with closing(source):
+        data = source.read(max(0, min(size, artifact.size, ONE_MESSAGE)))
+    return {"format": artifact.format, "details": artifact.details, "size": artifact.size, "data": data}
