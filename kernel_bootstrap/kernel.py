@@ -117,8 +117,9 @@ class CodeModeKernel(IPythonKernel):
         shown = self._displays
         shown.limit, shown.room, shown.truncated = limit, limit, False
         self.interrupts.begin(parent["header"]["msg_id"])
-        # The client's clock starts with the busy, so that has to leave before code that may hold the GIL for ever.
-        sys.stdout.wait_until_sent()
+        if self._asked is not None:
+            # The busy may never leave: the io thread that sends it needs the GIL, which the code can hold for ever.
+            self.link.begin(parent["header"]["msg_id"])
         try:
             await super().execute_request(stream, ident, parent)
         finally:

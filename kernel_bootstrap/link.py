@@ -95,6 +95,10 @@ class ZmqLink:
     def request(self, method: str, **params: Any) -> Any:
         return self._exchange("request", method, params, self._reply)
 
+    def begin(self, cell: str) -> None:
+        """Tell the host that ``cell`` begins now; it is on its way even if the code never lets go of the GIL."""
+        self._own().socket.send_multipart(pack(Message("begun", "", cell=cell, key=self._key)))
+
     def upload(self, method: str, data: Sequence[Buffer], **params: Any) -> Any:
         parts = parts_of(data)
 
@@ -137,11 +141,10 @@ class ZmqLink:
     ) -> T:
         """What ``talk`` makes of the socket and the id of the request that was sent on it."""
         message_id, frames = self._pack(kind, method, params)
-        holder: _Holder | None = getattr(self._local, "holder", None)
+        holder: _Holder | None = None
         try:
-            if holder is None:
-                # Inside the try: an interrupt between making and using it must not leave it half known.
-                holder = self._local.holder = _Holder(self._connect())
+            # Inside the try: an interrupt between making and using it must not leave it half known.
+            holder = self._own()
             holder.socket.send_multipart(frames, copy=False)
             return talk(holder.socket, message_id)
         except _Answered as answer:
@@ -152,6 +155,13 @@ class ZmqLink:
                 holder.close()
             self._cancel(message_id)
             raise
+
+    def _own(self) -> _Holder:
+        """The socket of the calling thread."""
+        holder: _Holder | None = getattr(self._local, "holder", None)
+        if holder is None:
+            holder = self._local.holder = _Holder(self._connect())
+        return holder
 
     async def request_async(self, method: str, **params: Any) -> Any:
         message_id, frames = self._pack("request", method, params)

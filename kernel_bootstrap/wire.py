@@ -6,6 +6,7 @@ position (see ``codec``).
 
     request   kernel → host   {"v", "kind": "request", "id", "method", "cell", "key"}   body: params
     cancel    kernel → host   {"v", "kind": "cancel", "id", "key"}                      body: null
+    begun     kernel → host   {"v", "kind": "begun", "cell", "key"}                     body: null
     reply     host → kernel   {"v", "kind": "reply", "id"}                              body: value
     error     host → kernel   {"v", "kind": "error", "id"}                              body: see ``pack_error``
 
@@ -32,7 +33,7 @@ from typing import Any, Protocol, TypeAlias
 
 from .errors import BY_NAME, CodeModeError
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 """Raised when a frame changes its meaning; host and kernel compare it in the first request."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -51,7 +52,7 @@ class Source(Protocol):
         """Free what it holds. Whoever was given it calls this, once or more often."""
 
 
-KINDS = frozenset({"request", "upload", "cancel", "reply", "head", "error", "want", "part"})
+KINDS = frozenset({"request", "upload", "cancel", "begun", "reply", "head", "error", "want", "part"})
 
 ONE_MESSAGE = 1 << 20
 """Artifacts up to this size (bytes) go in one message."""

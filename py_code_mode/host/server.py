@@ -39,6 +39,7 @@ class LinkServer:
         self._incoming: dict[tuple[bytes, str], Incoming] = {}
         self._wanted: dict[tuple[bytes, str], Wanted] = {}
         self._cancelled: set[str] = set()
+        self._beginnings: dict[str, Callable[[], None]] = {}
         self._socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self._socket.linger = 0
         self._socket.sndhwm = self._socket.rcvhwm = 0
@@ -48,6 +49,10 @@ class LinkServer:
     def serve(self, handlers: Handlers) -> None:
         """Answer by these handlers from now on."""
         self._handlers = handlers
+
+    def on_begun(self, cell: str, listener: Callable[[], None]) -> None:
+        """Call ``listener`` when the kernel says that it begins this cell; until ``forget_cell``."""
+        self._beginnings[cell] = listener
 
     def cancel_cell(self, cell: str) -> None:
         """Cancel the requests that serve this cell, their tools included, and refuse new ones from it."""
@@ -59,6 +64,7 @@ class LinkServer:
     def forget_cell(self, cell: str) -> None:
         """The cell is over: threads that it left may ask again."""
         self._cancelled.discard(cell)
+        self._beginnings.pop(cell, None)
 
     async def close(self) -> None:
         """Cancel what is under way, wait for its clean-up, and close the socket."""
@@ -86,6 +92,9 @@ class LinkServer:
         elif message.kind == "want":
             if wanted := self._wanted.get(request):
                 wanted.add(message.body)
+        elif message.kind == "begun":
+            if listener := self._beginnings.get(message.cell):
+                listener()
         elif message.kind == "cancel":
             # Its own socket, so only the id tells which request is meant; ids are unique in a kernel.
             for known, task in list(self._tasks.items()):

@@ -74,6 +74,7 @@ class Execution:
         self._next_probe = self._loop.time() + _PROBE_EVERY
         asked = {"limit": max_value_bytes, "output_limit": max_output_bytes, "accepts": sorted(codec.accepted())}
         self.msg_id = kernel.client.execute(code, self, {"py_code_mode": asked})
+        kernel.link.on_begun(self.msg_id, self._on_begun)
         kernel.on_end(self._rouse)
 
     # -- what comes in ----------------------------------------------------------------------------------
