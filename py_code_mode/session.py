@@ -326,7 +326,7 @@ class Session:
 
     async def load_artifact(self, name: str) -> Any:
         """What was saved under ``name``. Raises ArtifactNotFoundError."""
-        from .artifacts import load_value
+        from .artifacts.store import load_value
 
         self._open()
         return await asyncio.to_thread(load_value, self._storage.get_artifact_store(), name)

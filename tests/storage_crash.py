@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from py_code_mode.storage import FileStorage
+from py_code_mode import FileStorage
 
 from .storage_writer import check, save
 

@@ -9,9 +9,9 @@ import random
 import sys
 
 from kernel_bootstrap.formats import Payload
-from py_code_mode.artifacts import ArtifactStore
+from py_code_mode import FileStorage
+from py_code_mode.artifacts.store import ArtifactStore
 from py_code_mode.errors import ArtifactNotFoundError
-from py_code_mode.storage import FileStorage
 
 NAMES = ("shared/a", "shared/b", "shared/deep/c", "d")
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kernel_bootstrap.formats import Payload
-from py_code_mode.artifacts import load_value, save_value
+from py_code_mode.artifacts.store import load_value, save_value
 from py_code_mode.errors import ArtifactFormatError, ArtifactNameError, ArtifactNotFoundError
 
 from .storages import BACKENDS

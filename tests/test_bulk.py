@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from py_code_mode import FileStorage
 from py_code_mode.errors import ArtifactFormatError, CodeModeError
 from py_code_mode.session import Session
-from py_code_mode.storage import FileStorage
 
 from .memory import MB, Peaks, linux_only
 from .sessions import open_files, open_session

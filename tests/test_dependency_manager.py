@@ -8,14 +8,15 @@ import sys
 
 import pytest
 
-from py_code_mode.deps import DependencyManager, InstallReport, MemoryInstaller, UninstallReport
+from py_code_mode import FileStorage, MemoryStorage
+from py_code_mode.deps.installer import InstallReport, MemoryInstaller, UninstallReport
+from py_code_mode.deps.manager import DependencyManager
 from py_code_mode.errors import (
     InstallError,
     RequirementError,
     RuntimeDepsDisabledError,
     StorageError,
 )
-from py_code_mode.storage import FileStorage, MemoryStorage
 
 from .storages import BACKENDS
 
@@ -250,7 +251,7 @@ def test_a_link_to_a_requirements_file_inside_the_workspace_stays_a_link(tmp_pat
 
 ADDER = """
 import sys
-from py_code_mode.storage import FileStorage
+from py_code_mode import FileStorage
 store = FileStorage(sys.argv[1]).get_dependency_store()
 for number in range(25):
     store.add(f"package-{sys.argv[2]}-{number}")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from py_code_mode.deps import Problem, RequirementsText, parse_runtime
+from py_code_mode.deps.requirements import Problem, RequirementsText, parse_runtime
 from py_code_mode.errors import RequirementError
 
 PEOPLE_WROTE = """\

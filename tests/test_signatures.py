@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from py_code_mode import FileStorage, MemoryStorage
 from py_code_mode.executors.inprocess import InProcessConfig, InProcessExecutor
 from py_code_mode.executors.kernel import SubprocessConfig, SubprocessExecutor
 from py_code_mode.session import Session
-from py_code_mode.storage import FileStorage, MemoryStorage
 
 from .sessions import open_session
 

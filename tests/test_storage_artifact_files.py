@@ -11,9 +11,10 @@ from contextlib import closing
 
 import pytest
 
-from py_code_mode.artifacts import load_value, save_value
+from py_code_mode import FileStorage
+from py_code_mode.artifacts.store import load_value, save_value
 from py_code_mode.errors import ArtifactFormatError, ArtifactNameError, ArtifactNotFoundError, StorageError
-from py_code_mode.storage import FileStorage, disk
+from py_code_mode.storage import disk
 
 LARGE = b"0123456789abcdef" * (1 << 17)  # 2 MiB
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from py_code_mode.artifacts import load_value, save_value
+from py_code_mode import FileStorage, MemoryStorage, StorageBackend
+from py_code_mode.artifacts.store import load_value, save_value
 from py_code_mode.errors import StorageError
-from py_code_mode.storage import FileStorage, MemoryStorage, StorageBackend
 
 from .storages import BACKENDS
 
@@ -91,9 +91,9 @@ def test_a_base_that_is_a_file_is_a_storage_error_that_names_it(tmp_path):
 READ_ONLY = """
 import os, sys
 from pathlib import Path
-from py_code_mode.artifacts import load_value, save_value
+from py_code_mode.artifacts.store import load_value, save_value
 from py_code_mode.errors import StorageError
-from py_code_mode.storage import FileStorage
+from py_code_mode import FileStorage
 
 SOURCE = "async def run(): pass"
 base = Path(sys.argv[1])
@@ -142,9 +142,9 @@ def test_a_read_only_workspace_can_be_read_and_refuses_writes():
 
 FULL_DISK = """
 import resource, sys
-from py_code_mode.artifacts import load_value, save_value
+from py_code_mode.artifacts.store import load_value, save_value
 from py_code_mode.errors import StorageError
-from py_code_mode.storage import FileStorage
+from py_code_mode import FileStorage
 
 store = FileStorage(sys.argv[1]).get_artifact_store()
 save_value(store, "data", "old")

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from py_code_mode.storage import FileStorage
+from py_code_mode import FileStorage
 
 from .storage_writer import check
 

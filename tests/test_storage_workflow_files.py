@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from py_code_mode import FileStorage
 from py_code_mode.errors import StorageError, WorkflowInvalidError
-from py_code_mode.storage import FileStorage
 
 ONE = '"""One."""\n\n\nasync def run() -> int:\n    return 1\n'
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from py_code_mode import MemoryStorage
 from py_code_mode.errors import WorkflowInvalidError, WorkflowNotFoundError
-from py_code_mode.storage import MemoryStorage
 from py_code_mode.workflows.workflow import describe, parse
 
 from .storages import BACKENDS

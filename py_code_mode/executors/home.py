@@ -15,6 +15,7 @@ from .base import Host
 
 if TYPE_CHECKING:
     from py_code_mode.host.server import Handlers
+    from py_code_mode.kernel.running import RunningKernel
 
     from .kernel import SubprocessConfig
 
@@ -54,6 +55,13 @@ class KernelHome:
         if venv is None or not await in_thread(_is_there, venv):
             venv = await self.renew()
         return self._launch(host, venv, await host.hidden())
+
+    async def kernel(self) -> RunningKernel:
+        """A kernel that runs cells. Raises KernelStartError when it does not come up."""
+        host, launch = self._open(), await self.launch()
+        return await Pool.of(host.engine).kernel(
+            launch, self.handlers, timeout=self.config.start_timeout, progress=host.progress
+        )
 
     def _launch(self, host: Host, venv: Venv, hidden: frozenset[str]) -> Launch:
         config = self.config

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from py_code_mode.errors import KernelStartError, SessionClosedError
-from py_code_mode.kernel.pool import Pool
 from py_code_mode.results import ExecutionResult, OutputCollector
 
 from .base import Capability, Host, Listener
-from .home import KernelHome
 
 if TYPE_CHECKING:
     from py_code_mode.kernel.execution import Execution
     from py_code_mode.kernel.running import RunningKernel
+
+    from .home import KernelHome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ class SubprocessExecutor:
 
     def __init__(self, config: SubprocessConfig | None = None) -> None:
         self.config = config or SubprocessConfig()
-        self._home = KernelHome(self.config)
+        self._home: KernelHome | None = None
         self._host: Host | None = None
         self._kernel: asyncio.Task[RunningKernel] | None = None
         self._turn = asyncio.Lock()
@@ -90,6 +90,11 @@ class SubprocessExecutor:
         self._host = host
         supervisor = asyncio.ensure_future(host.engine.processes())
         try:
+            # Meanwhile the supervisor starts, in a process of its own.
+            await asyncio.to_thread(import_module, "py_code_mode.executors.home")
+            from .home import KernelHome
+
+            self._home = KernelHome(self.config)
             await self._home.start(host)
             await supervisor
             await asyncio.to_thread(import_module, "py_code_mode.kernel.execution")
@@ -158,23 +163,19 @@ class SubprocessExecutor:
     def _begin_start(self) -> asyncio.Task[RunningKernel]:
         if self._host is None:
             raise SessionClosedError("the session is closed")
-        self._kernel = asyncio.get_running_loop().create_task(self._start_kernel(self._host))
+        self._kernel = asyncio.get_running_loop().create_task(self._start_kernel())
         self._kernel.add_done_callback(_seen)
         return self._kernel
 
-    async def _start_kernel(self, host: Host) -> RunningKernel:
+    async def _start_kernel(self) -> RunningKernel:
+        home = self._home
+        assert home is not None
         try:
-            return await self._new_kernel(host)
+            return await home.kernel()
         except KernelStartError:
             # The venv may have been broken by hand in a way that a cheap look does not show.
-            await self._home.renew(repair=True)
-            return await self._new_kernel(host)
-
-    async def _new_kernel(self, host: Host) -> RunningKernel:
-        launch = await self._home.launch()
-        return await Pool.of(host.engine).kernel(
-            launch, self._home.handlers, timeout=self.config.start_timeout, progress=host.progress
-        )
+            await home.renew(repair=True)
+            return await home.kernel()
 
     async def _running(self) -> RunningKernel:
         task = self._kernel
@@ -205,7 +206,8 @@ class SubprocessExecutor:
         self._host = None
         kernel, self._kernel = self._kernel, None
         await _end(kernel)
-        await self._home.close()
+        if self._home is not None:
+            await self._home.close()
 
 
 async def _end(kernel: asyncio.Task[RunningKernel] | None) -> None:

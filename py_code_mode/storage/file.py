@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from py_code_mode.workflows.library import WorkflowLibrary
+if TYPE_CHECKING:
+    from py_code_mode.workflows.library import WorkflowLibrary
 
-from .file_artifacts import FileArtifactStore
-from .file_deps import FileDependencyStore
-from .file_workflows import FileWorkflowStore
+    from .file_artifacts import FileArtifactStore
+    from .file_deps import FileDependencyStore
 
 
 class FileStorage:
@@ -26,9 +28,6 @@ class FileStorage:
         if not os.fspath(base_path):
             raise ValueError("base_path is empty; '.' is the current directory")
         self._base = Path(base_path).expanduser().resolve()
-        self._workflows = WorkflowLibrary(FileWorkflowStore(self._base))
-        self._artifacts = FileArtifactStore(self._base)
-        self._dependencies = FileDependencyStore(self._base)
 
     def __repr__(self) -> str:
         return f"FileStorage({str(self._base)!r})"
@@ -54,3 +53,25 @@ class FileStorage:
     def get_dependency_store(self) -> FileDependencyStore:
         """The requirements, from ``requirements.txt``."""
         return self._dependencies
+
+    # What the stores import is not needed before a kernel is on its way.
+
+    @cached_property
+    def _workflows(self) -> WorkflowLibrary:
+        from py_code_mode.workflows.library import WorkflowLibrary
+
+        from .file_workflows import FileWorkflowStore
+
+        return WorkflowLibrary(FileWorkflowStore(self._base))
+
+    @cached_property
+    def _artifacts(self) -> FileArtifactStore:
+        from .file_artifacts import FileArtifactStore
+
+        return FileArtifactStore(self._base)
+
+    @cached_property
+    def _dependencies(self) -> FileDependencyStore:
+        from .file_deps import FileDependencyStore
+
+        return FileDependencyStore(self._base)
