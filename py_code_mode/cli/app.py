@@ -33,6 +33,8 @@ COMMANDS = {
     "workflows": "List, show, search, add, remove and run workflows.",
     "artifacts": "List, show, add, get and remove artifacts.",
     "deps": "List, add, remove and install packages.",
+    "lab": "Open JupyterLab on a workspace.",
+    "jupyter": "Install, list and remove kernelspecs for Jupyter's front ends.",
     "cache": "List and clean the cached virtualenvs.",
     "doctor": "Check that everything needed is there.",
 }

@@ -3,7 +3,7 @@
     "metadata": {"kernel_provisioner": {"provisioner_name": "py-code-mode-provisioner", "config": {"base": "..."}}}
 
 The kernel, its tools and its link live on the engine's thread, so that they go on while the front end's own loop
-stands still. ``interrupt_mode`` of the kernelspec is best "message"; its ``argv`` does not matter.
+stands still. ``interrupt_mode`` of the kernelspec is best "message"; its ``argv`` is not used here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 from traitlets import Bool, Unicode
 
-from py_code_mode.errors import KernelStartError, ProcessError
+from py_code_mode.errors import KernelStartError, ProcessError, StorageError
 from py_code_mode.executors.home import KernelHome
 from py_code_mode.executors.kernel import SubprocessConfig
 from py_code_mode.kernel.engine import Engine
@@ -92,6 +92,12 @@ class WorkspaceProvisioner(CodeModeProvisioner):
 
     async def _open(self) -> None:
         storage = FileStorage(self.base)
+        if not storage.base_path.exists():
+            # A kernelspec outlives its workspace. An empty one in its place would hide that it is gone.
+            raise StorageError(
+                f"the workspace {storage.base_path} is not there any more.\n"
+                "Bring it back, or remove this kernelspec: `py-code-mode jupyter list` names it."
+            )
         self._home = KernelHome(SubprocessConfig(debug=self.debug, spares=0))
         engine = self._engine = Engine.lease()
         try:

@@ -41,6 +41,9 @@ class CodeModeProvisioner(KernelProvisionerBase):
     hello: asyncio.Future[None]
     """Done with the kernel's first word on the link: it runs, and it is of this version."""
 
+    given: KernelConnectionInfo | None = None
+    """The connection that a front end has chosen; without one the sockets lie in ``directory``."""
+
     _engine: Engine
     _launch: Launch | None = None
     _server: ForkServer | None = None
@@ -75,7 +78,7 @@ class CodeModeProvisioner(KernelProvisionerBase):
         if not (hasattr(self, "directory") and self.directory.is_dir()):
             self.directory = _make_directory()
             (await self._engine.processes()).own_dir(self.directory)
-            self.connection_info = _connection_info(self.directory)
+            self.connection_info = self.given or _connection_info(self.directory)
         connection_file = self.directory / "kernel.json"
         connection_file.write_text(json.dumps(self.connection_info, default=bytes.decode))
         self._open_link()

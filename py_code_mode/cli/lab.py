@@ -1,0 +1,125 @@
+"""``py-code-mode lab``: JupyterLab on one workspace, for one run, which leaves nothing in Jupyter's folders."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from py_code_mode.errors import CodeModeError
+
+from .options import base_option
+
+_GRACES = (4.0, 8.0)
+"""Seconds for the server to end its kernels and itself, each time that it is told to, before it is killed.
+
+The first time it stumbles when a live session that somebody had left has ended (KeyError in list_kernel_ids).
+"""
+
+_NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@click.command("lab")
+@base_option()
+@click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="By default 8888, or the next that is free.")
+@click.option("--no-browser", is_flag=True, help="Only print the address.")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS OF JUPYTER LAB]")
+def command(base: Path, port: int | None, no_browser: bool, arguments: tuple[str, ...]) -> None:
+    """Open JupyterLab on the workspace: its files, its kernel, and the live sessions of agents as running kernels.
+
+    Ctrl-C ends it. Your own settings, kernels and extensions of Jupyter are used; nothing is written to Jupyter's
+    folders, so settings that you change are forgotten.
+    """
+    if importlib.util.find_spec("jupyterlab") is None:
+        raise CodeModeError(f"JupyterLab is not installed: run {sys.executable} -m pip install 'py-code-mode[lab]'")
+    from py_code_mode.jupyter.kernelspec import default_display_name, default_name, write
+
+    base = base.resolve()
+    name = default_name(base)
+    with tempfile.TemporaryDirectory(prefix="code-mode-lab-", ignore_cleanup_errors=True) as home:
+        write(Path(home, "data/kernels", name), base, default_display_name(base))
+        options = [f"--ServerApp.port={port}"] if port else []
+        options += ["--no-browser"] if no_browser else []
+        argv = [sys.executable, "-P", "-m", "jupyterlab", *_options(base, name), *options, *arguments]
+        status = asyncio.run(_serve(argv, _environment(Path(home)), base))
+    if status:
+        raise click.exceptions.Exit(status)
+
+
+def _options(base: Path, name: str) -> list[str]:
+    from py_code_mode.live import directory
+
+    return [
+        f"--ServerApp.root_dir={base}",
+        f"--MultiKernelManager.default_kernel_name={name}",
+        "--ServerApp.allow_external_kernels=True",
+        f"--ServerApp.external_connection_dir={directory()}",
+    ]
+
+
+def _environment(home: Path) -> dict[str, str]:
+    """The variables of a Jupyter that writes below ``home`` only, and reads the user's own files too."""
+    from jupyter_core.paths import jupyter_config_dir, jupyter_data_dir
+
+    settings = os.environ.get("JUPYTERLAB_SETTINGS_DIR") or Path(jupyter_config_dir(), "lab/user-settings")
+    if Path(settings).is_dir():
+        shutil.copytree(settings, home / "settings")
+    if not (news := home / "settings" / _NEWS).exists():  # it would be asked for every time
+        news.parent.mkdir(parents=True, exist_ok=True)
+        news.write_text('{"fetchNews": "false"}', encoding="utf-8")
+    return {
+        **os.environ,
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_CONFIG_PATH": _path(os.environ, "JUPYTER_CONFIG_PATH", last=jupyter_config_dir()),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_PATH": _path(os.environ, "JUPYTER_PATH", first=str(home / "data"), last=jupyter_data_dir()),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+    }
+
+
+def _path(environment: Mapping[str, str], name: str, *, first: str = "", last: str) -> str:
+    return os.pathsep.join(part for part in (first, environment.get(name, ""), last) if part)
+
+
+async def _serve(argv: list[str], env: dict[str, str], cwd: Path) -> int:
+    """Run the server until it ends, or is ended here by a signal; its exit status."""
+    # In a group of its own: at Ctrl-C it would ask whether that was meant.
+    server = await asyncio.create_subprocess_exec(
+        *argv, env=env, cwd=cwd, stdin=asyncio.subprocess.DEVNULL, process_group=0, preexec_fn=_end_with_parent
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in _ENDING:
+        loop.add_signal_handler(signum, lambda: server.kill() if stop.is_set() else stop.set())
+    end, stopping = loop.create_task(server.wait()), loop.create_task(stop.wait())
+    await asyncio.wait({end, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if end.done():
+        stopping.cancel()
+        return end.result() if end.result() >= 0 else 128 - end.result()
+    for grace in _GRACES:
+        if not end.done():
+            server.terminate()
+            await asyncio.wait({end}, timeout=grace)
+    if not end.done():
+        server.kill()
+        await end
+    return 0
+
+
+def _end_with_parent() -> None:
+    """In the server's process: have it told to end when this one is killed."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM, 0, 0, 0)  # PR_SET_PDEATHSIG
