@@ -241,7 +241,7 @@ def _pairs(value: Any) -> Iterable[tuple[Any, Any]]:
 
 def literal(value: Any) -> Html:
     """A value as Python writes it, the beginning of a long one."""
-    return escaped(short_repr(value))
+    return escaped(short_repr(value), 2 * LONGEST)
 
 
 def coloured_literal(value: Any) -> Html:

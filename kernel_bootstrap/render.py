@@ -99,7 +99,7 @@ def text_table(title: str, rows: Sequence[Row], *, empty: str = "") -> str:
     if not rows:
         return f"{title}: {empty}" if empty else title
     shown = [(one_line(first, _LONGEST_CALL), one_line(second, _LONGEST)) for first, second in rows[:_MOST_ROWS]]
-    width = min(max(len(first) for first, _ in shown), _WIDEST)
+    width = max((len(first) for first, _ in shown if len(first) <= _WIDEST), default=0)
     lines = [f"{title} ({len(rows):,})" if empty else title]
     lines += [f"  {first.ljust(width)}  {second}".rstrip() for first, second in shown]
     if len(rows) > _MOST_ROWS:

@@ -91,7 +91,7 @@ def summary_call(item: dict[str, Any]) -> str:
     return f"{item['name']}({', '.join(parts)})"
 
 
-def workflow(item: dict[str, Any], signature: str) -> str:
+def workflow(item: dict[str, Any]) -> str:
     """One workflow with its parameters and source."""
     parts = [_paragraph(item["description"])]
     if item.get("broken"):
@@ -100,7 +100,7 @@ def workflow(item: dict[str, Any], signature: str) -> str:
         parts.append(_parameters([_of_workflow(parameter) for parameter in item["parameters"]]))
     if item["source"]:
         parts.append(folded(quiet("source"), python_source(item["source"]), is_open=True))
-    return page(code(f"workflows.{signature}", _LONGEST_CALL), *parts)
+    return page(code(f"workflows.{item['signature']}", _LONGEST_CALL), *parts)
 
 
 def _of_workflow(parameter: dict[str, Any]) -> dict[str, Any]:

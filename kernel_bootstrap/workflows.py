@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 from collections.abc import Coroutine
 from typing import Any
@@ -13,8 +12,6 @@ from .plaintext import one_line
 from .render import Listing, Names, Record, as_html, as_text, ask, text_table
 from .runner import WorkflowRunner
 
-_MOST_PARSED = 100_000
-"""Characters of a source that are parsed to show its signature: 20 ms."""
 _MOST_PARAMETERS = 50
 
 
@@ -35,7 +32,7 @@ class Workflow:
         return self._runner.call_async(self._name, args, kwargs)
 
     def _get(self) -> dict[str, Any]:
-        return self._found(ask(self._link, "workflows.get", name=self._name))
+        return self._found(ask(self._link, "workflows.describe", name=self._name))
 
     def _found(self, item: dict[str, Any] | None) -> dict[str, Any]:
         if item is None:
@@ -64,7 +61,7 @@ class Workflow:
 
     def _text(self) -> str:
         item = self._get()
-        lines = [f"workflows.{one_line(_signature(item), 1000)}", f"    {one_line(item['description'], 1000)}"]
+        lines = [f"workflows.{one_line(item['signature'], 1000)}", f"    {one_line(item['description'], 1000)}"]
         if item.get("broken"):
             lines.append(f"    broken: {one_line(item['broken'], 1000)}")
         told = [parameter for parameter in item["parameters"] if parameter.get("description")]
@@ -72,26 +69,12 @@ class Workflow:
         return "\n".join(line for line in lines if line.strip())
 
     def _repr_html_(self) -> str:
-        return as_html(f"workflows.{self._name}", lambda: _view(self._get()))
+        return as_html(f"workflows.{self._name}", self._html)
 
+    def _html(self) -> str:
+        from . import views
 
-def _signature(item: dict[str, Any]) -> str:
-    """How a workflow is called, as its source has it."""
-    from .views import summary_call
-
-    if item.get("broken") or len(item["source"]) > _MOST_PARSED:
-        return summary_call(item)
-    for node in ast.parse(item["source"]).body:
-        if isinstance(node, ast.AsyncFunctionDef) and node.name == "run":
-            returns = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
-            return f"{item['name']}({ast.unparse(node.args)}){returns}"
-    return summary_call(item)
-
-
-def _view(item: dict[str, Any]) -> str:
-    from . import views
-
-    return views.workflow(item, _signature(item))
+        return views.workflow(self._get())
 
 
 def _listing(items: list[dict[str, Any]]) -> str:
@@ -118,7 +101,14 @@ class Workflows:
     def get(self, name: str) -> dict[str, Any] | None:
         """``name``, ``description``, ``parameters``, ``source`` of one workflow, or None."""
         found: dict[str, Any] | None = self._link.request("workflows.get", name=name)
-        return None if found is None else Record(found, _view)
+        return None if found is None else Record(found, self._view)
+
+    def _view(self, item: dict[str, Any]) -> str:
+        from . import views
+
+        now = ask(self._link, "workflows.describe", name=item["name"]) or {}
+        is_same = now.get("source") == item["source"]
+        return views.workflow(now if is_same else {**item, "signature": views.summary_call(item)})
 
     def create(self, name: str, source: str, description: str = "") -> dict[str, Any]:
         """Save ``source``, which defines ``async def run(...)``, as a workflow for every session."""

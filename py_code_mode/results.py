@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from html import escape
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias
 
 from kernel_bootstrap.headtail import HeadTail, size_of
+from kernel_bootstrap.plaintext import short_repr
 
 from .errors import ExecutionError, ExecutionTimeoutError, KernelDiedError
 
@@ -52,7 +52,7 @@ class EndEvent:
 OutputEvent: TypeAlias = StreamEvent | DisplayEvent | ClearEvent | EndEvent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ExecutionResult:
     """What the code did. Code that fails is data: ``error`` says how, and ``raise_for_error`` makes it an exception.
 
@@ -100,31 +100,26 @@ class ExecutionResult:
             raise KernelDiedError(self.error, self)
         raise ExecutionError(self.traceback or self.error, self)
 
+    def __repr__(self) -> str:
+        """The fields that tell something, each at its beginning."""
+        told = {item.name: getattr(self, item.name) for item in fields(self)}
+        default = {item.name: item.default for item in fields(self)}
+        shown = [f"{name}={short_repr(value, _REPR)}" for name, value in told.items() if _differs(value, default[name])]
+        return f"ExecutionResult({', '.join(shown)})"
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        parts = [f"<pre>{escape(text)}</pre>" for text in (self.stdout, self.stderr) if text]
-        texts = [text.rstrip("\n") for text in (self.stdout, self.stderr) if text]
-        for output in self.outputs:
-            parts.append(_as_html(output.data))
-            texts.append(str(output.data.get("text/plain", "")))
-        if self.error is not None:
-            shown = self.traceback or self.error
-            parts.append(f"<pre style='color:#b00'>{escape(shown)}</pre>")
-            texts.append(shown)
-        return {"text/plain": "\n".join(texts), "text/html": "\n".join(parts)}
+        from . import resultview
+
+        return {"text/plain": resultview.text(self), "text/html": resultview.page(self)}
 
 
-def _as_html(data: Mapping[str, Any]) -> str:
-    if "text/html" in data:
-        return str(data["text/html"])
-    if "image/svg+xml" in data:
-        return str(data["image/svg+xml"])
-    for kind in ("image/png", "image/jpeg", "image/gif"):
-        if kind in data:
-            return f"<img src='data:{kind};base64,{escape(str(data[kind]).strip())}'>"
-    for kind in ("text/markdown", "text/latex", "text/plain"):
-        if kind in data:
-            return f"<pre>{escape(str(data[kind]))}</pre>"
-    return ""
+_REPR = 500
+"""Characters of one field in the repr of a result."""
+
+
+def _differs(value: Any, default: Any) -> bool:
+    # By identity where a comparison could mean anything, as with arrays.
+    return value is not default and (type(value) is not type(default) or value != default)
 
 
 def _size(data: Mapping[str, Any]) -> int:

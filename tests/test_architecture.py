@@ -38,7 +38,7 @@ LAYERS = (
     ("py_code_mode.kernel.commands", "py_code_mode.kernel.processes", "py_code_mode.kernel.channel"),
     ("py_code_mode.deps",),
     ("py_code_mode.tools.hints", "py_code_mode.ranking"),
-    ("py_code_mode.results", "py_code_mode.errors", "py_code_mode.handover"),
+    ("py_code_mode.results", "py_code_mode.resultview", "py_code_mode.errors", "py_code_mode.handover"),
     ("kernel_bootstrap",),
 )
 """From the top down. A module belongs to the layer that names most of it, and imports from its own and lower ones."""

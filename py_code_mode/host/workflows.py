@@ -6,6 +6,7 @@ from asyncio import to_thread
 from typing import TYPE_CHECKING, Any
 
 from py_code_mode.workflows.library import WorkflowLibrary
+from py_code_mode.workflows.workflow import Workflow
 
 if TYPE_CHECKING:
     from .server import Handlers
@@ -24,6 +25,10 @@ def handlers(library: WorkflowLibrary) -> Handlers:
         workflow = await to_thread(library.get, name)
         return None if workflow is None else workflow.to_dict()
 
+    async def describe(name: str) -> dict[str, Any] | None:
+        workflow = await to_thread(library.get, name)
+        return None if workflow is None else workflow.to_dict() | {"signature": _signature(workflow)}
+
     async def code(name: str, known: str = "") -> dict[str, Any]:
         workflow = await to_thread(library.require, name)
         if workflow.digest == known:
@@ -40,7 +45,12 @@ def handlers(library: WorkflowLibrary) -> Handlers:
         "workflows.list": list_,
         "workflows.search": search,
         "workflows.get": get,
+        "workflows.describe": describe,
         "workflows.code": code,
         "workflows.create": create,
         "workflows.delete": delete,
     }
+
+
+def _signature(workflow: Workflow) -> str:
+    return workflow.name if workflow.broken is not None else workflow.signature()
