@@ -38,12 +38,13 @@ font-size:.85em;font-weight:400;white-space:nowrap}
 div.code-mode .bad{color:var(--jp-error-color1,#d6433b)}
 div.code-mode table{border-collapse:collapse;border:0;margin:.3em 0 .6em;font-size:inherit;table-layout:auto}
 div.code-mode caption{caption-side:bottom;text-align:left;padding:.25em .7em}
-div.code-mode th,div.code-mode td{text-align:left;vertical-align:top;padding:.25em .7em;border:0;max-width:44em;\
-white-space:normal;overflow-wrap:break-word}
+div.code-mode.code-mode th,div.code-mode.code-mode td{text-align:left;vertical-align:top;padding:.25em .7em;border:0;\
+max-width:44em;white-space:normal;overflow-wrap:break-word}
 div.code-mode thead th{border-bottom:1px solid rgba(128,128,128,.5);font-weight:600;white-space:nowrap}
+div.code-mode p{margin:.2em 0 .5em}
 div.code-mode tbody tr{background:none}
 div.code-mode tbody tr:nth-child(even){background:rgba(128,128,128,.09)}
-div.code-mode .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+div.code-mode.code-mode .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 div.code-mode code,div.code-mode pre{font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);\
 background:none;padding:0;color:inherit;font-size:.95em}
 div.code-mode pre{white-space:pre;overflow-x:auto;margin:.4em 0;padding:.5em .7em;\
@@ -187,10 +188,10 @@ def _coloured(source: str) -> Html:
     return Html("".join(made))
 
 
-def tree(value: Any) -> Html:
+def tree(value: Any, name: str = "") -> Html:
     """A JSON-like value that opens level by level; bounded in depth, items and characters."""
     parts: list[str] = []
-    _Tree(parts).add(None, value, 0)
+    _Tree(parts).add(f"{escaped(name)}: " if name else "", value, 0)
     return Html(f"<ul class='tree'>{''.join(parts)}</ul>")
 
 
@@ -202,8 +203,7 @@ class _Tree:
         self._nodes = _MOST_NODES
         self._room = MOST_HTML
 
-    def add(self, key: Any, value: Any, depth: int) -> None:
-        name = "" if depth == 0 else f"<span class='f'>{literal(key)}</span>: "
+    def add(self, name: str, value: Any, depth: int) -> None:
         items = _items(value)
         if not items:
             self._put(f"<li>{name}{coloured_literal(value)}</li>")
@@ -216,10 +216,10 @@ class _Tree:
             return
         self._put(f"<li><details{' open' if depth < 1 else ''}><summary>{label}</summary><ul class='tree'>")
         shown = 0
-        for inner, item in _pairs(value):
+        for key, item in _pairs(value):
             if shown == _MOST_ITEMS or self._nodes <= 0 or self._room <= 0:
                 break
-            self.add(inner, item, depth + 1)
+            self.add(f"<span class='f'>{literal(key)}</span>: ", item, depth + 1)
             shown += 1
         if shown < len(items):
             self._put(f"<li class='quiet'>… and {len(items) - shown:,} more</li>")

@@ -69,9 +69,9 @@ def artifact(item: dict[str, Any], head: dict[str, Any]) -> str:
     parts = [Html(f"<p>{escaped(item['description'], 2000)}</p>")] if item["description"] else []
     parts.append(Html(f"<p>{quiet(' · '.join(about))}<br>{quiet(item['path'])}</p>"))
     if item["metadata"]:
-        parts.append(tree(item["metadata"]))
+        parts.append(tree(item["metadata"], "metadata"))
     parts.append(preview(item["name"], head))
-    return page(code(f"artifacts[{short_repr(item['name'])}]"), *parts)
+    return page(code(item["name"]), *parts)
 
 
 def preview(name: str, head: dict[str, Any]) -> Html:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
 from collections.abc import Sequence
@@ -78,10 +79,16 @@ def arrow(head: dict[str, Any]) -> Html:
     if len(data) < head["size"]:
         # Such a file is a stream between two markers; of a large one the stream's schema is here.
         schema = ipc.open_stream(pa.py_buffer(bytes(data)[8:])).schema
-        return joined((about, _schema(schema), note("too large to show rows here: artifacts.load(...).head()")))
+        return joined(
+            (
+                _about({"rows": details.get("rows")}),
+                _schema(schema),
+                note("too large to show rows here: artifacts.load(...).head()"),
+            )
+        )
     reader = ipc.open_file(pa.py_buffer(bytes(data)))
     if not reader.num_record_batches:
-        return joined((about, _schema(reader.schema)))
+        return joined((note("no rows"), _schema(reader.schema)))
     batch = reader.get_batch(0)
     batch.validate(full=True)
     total = details.get("rows", batch.num_rows if reader.num_record_batches == 1 else None)
@@ -89,8 +96,7 @@ def arrow(head: dict[str, Any]) -> Html:
 
 
 def _about(details: dict[str, Any]) -> Html:
-    names = details.get("columns")
-    rows = details.get("rows")
+    names, rows = details.get("columns"), details.get("rows")
     text = [_counted(rows, "row")] if isinstance(rows, int) else []
     if isinstance(names, list):
         text.append(f"columns: {one_line(', '.join(map(str, names)), 1000)}")
@@ -105,8 +111,8 @@ def _schema(schema: Any) -> Html:
 def parquet(head: dict[str, Any]) -> Html:
     """The first rows of a whole Parquet file."""
     try:
-        pa, pq = library("pyarrow"), library("pyarrow.parquet")
-    except CodecError:
+        pa, pq = library("pyarrow"), importlib.import_module("pyarrow.parquet")
+    except (CodecError, ImportError):
         return note("a Parquet file; pyarrow is not installed here, so no rows are shown: deps.add('pyarrow')")
     file = pq.ParquetFile(pa.BufferReader(bytes(head["data"])))
     batch = next(file.iter_batches(batch_size=_ROWS), None)
@@ -171,6 +177,6 @@ def npy(head: dict[str, Any]) -> Html:
         values = values[:_ROWS]
     else:
         values = values[:_MOST_VALUES]
-    text = np.array2string(values, threshold=_MOST_VALUES, edgeitems=5, max_line_width=100)
+    text = np.array2string(values, threshold=_MOST_VALUES, edgeitems=4, max_line_width=160)
     cut = note("the first values") if not whole else Html("")
     return joined((about, pre(escaped(text, _MOST_TEXT)), cut))

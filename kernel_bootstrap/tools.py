@@ -8,7 +8,7 @@ from typing import Any
 
 from . import errors
 from .link import Link
-from .plaintext import one_line
+from .plaintext import one_line, short_repr
 from .render import Listing, Names, as_html, as_text, ask, text_table
 
 _TYPES: dict[str, Any] = {
@@ -54,7 +54,7 @@ def _written(parameter: dict[str, Any]) -> dict[str, Any]:
     return {
         **parameter,
         "annotation": "Any" if _type(parameter) is Any else _type(parameter).__name__,
-        "default_text": "" if default is None else repr(default),
+        "default_text": "" if default is None else short_repr(default),
     }
 
 
@@ -148,7 +148,7 @@ def _parameter_line(parameter: dict[str, Any]) -> str:
     elif parameter["default_text"]:
         text += f" = {parameter['default_text']}"
     if parameter.get("enum"):
-        text += f", one of {', '.join(map(repr, parameter['enum']))}"
+        text += f", one of {', '.join(map(short_repr, parameter['enum']))}"
     if parameter.get("description"):
         text += f" - {parameter['description']}"
     return text

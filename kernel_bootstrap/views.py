@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .html import Html, bad, code, escaped, folded, joined, note, page, python_source, quiet, table, tags
-from .plaintext import one_line
+from .html import MOST_ROWS, Html, bad, code, escaped, folded, joined, note, page, python_source, quiet, table, tags
+from .plaintext import one_line, short_repr
 
 _LONGEST_CALL = 1000
 _MOST_OPEN = 3
@@ -17,6 +17,8 @@ _MOST_OPEN = 3
 _MOST_PARAMETERS = 20_000
 """Characters of HTML that the parameters of one callable may take."""
 _MOST_CALLABLES = 100
+_MOST_LISTED = 50
+"""Parameters in one line of a table."""
 _NONE = Html("")
 
 
@@ -83,12 +85,16 @@ def summary_call(item: dict[str, Any]) -> str:
     """How a workflow is called, as far as its summary tells."""
     if item.get("broken"):
         return str(item["name"])
-    parts = []
-    for parameter in item["parameters"]:
-        typed = f": {parameter['type']}" if parameter["type"] != "Any" else ""
-        default = f" = {parameter['default']}" if "default" in parameter else ""
-        parts.append(f"{parameter['name']}{typed}{default}")
-    return f"{item['name']}({', '.join(parts)})"
+    parts = [_summary_parameter(parameter) for parameter in item["parameters"][:_MOST_LISTED]]
+    if len(item["parameters"]) > _MOST_LISTED:
+        parts.append("…")
+    return f"{one_line(item['name'])}({', '.join(parts)})"
+
+
+def _summary_parameter(parameter: dict[str, Any]) -> str:
+    typed = f": {one_line(parameter['type'], 100)}" if parameter["type"] != "Any" else ""
+    default = f" = {one_line(parameter['default'], 100)}" if "default" in parameter else ""
+    return f"{one_line(parameter['name'], 100)}{typed}{default}"
 
 
 def workflow(item: dict[str, Any]) -> str:
@@ -121,22 +127,25 @@ def deps(rows: Sequence[tuple[str, str]]) -> str:
 def _parameters(items: Sequence[dict[str, Any]]) -> Html:
     if not items:
         return note("no parameters")
+    told = [_told(item) for item in items[:MOST_ROWS]]
     rows = (
         [
             code(item["name"]),
             code(item["annotation"]),
             quiet("required") if item.get("required") else code(item["default_text"]),
-            _text(joined_text(item)),
+            *([_text(text)] if any(told) else []),
         ]
-        for item in items
+        for item, text in zip(items, told, strict=False)
     )
-    return table(("parameter", "type", "default", "description"), rows, len(items), most=_MOST_PARAMETERS)
+    headings = ("parameter", "type", "default", *(["description"] if any(told) else []))
+    return table(headings, rows, len(items), most=_MOST_PARAMETERS)
 
 
-def joined_text(parameter: dict[str, Any]) -> str:
+def _told(parameter: dict[str, Any]) -> str:
     """What there is to say of a parameter beyond name, type and default."""
-    one_of = f"one of {', '.join(map(repr, parameter['enum']))}" if parameter.get("enum") else ""
-    return "; ".join(text for text in (parameter.get("description") or "", one_of) if text)
+    choices = ", ".join(short_repr(choice, 60) for choice in (parameter.get("enum") or ())[:_MOST_LISTED])
+    one_of = f"one of {choices}" if choices else ""
+    return "; ".join(text for text in (one_line(parameter.get("description") or ""), one_of) if text)
 
 
 def _title(name: str, count: int) -> Html:

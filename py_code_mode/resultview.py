@@ -21,8 +21,12 @@ _MOST_OUTPUT = 2_000_000
 _LONGEST_VALUE = 4000
 
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
-_STDERR = "background:var(--jp-rendermime-error-background,rgba(220,60,60,.12))"
-_ERROR = "border-left:3px solid var(--jp-error-color1,#d6433b);padding-left:.6em"
+_FONT = (
+    "font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);"
+    "white-space:pre-wrap;max-height:40em;overflow:auto"
+)
+_STDERR = f"{_FONT};background:var(--jp-rendermime-error-background,rgba(220,60,60,.12))"
+_ERROR = f"{_FONT};border-left:3px solid var(--jp-error-color1,#d6433b);padding-left:.6em"
 
 
 def text(result: ExecutionResult) -> str:
@@ -46,7 +50,7 @@ def _texts(result: ExecutionResult) -> Iterator[str]:
 
 def _parts(result: ExecutionResult) -> Iterator[str]:
     if result.stdout:
-        yield html.pre(_escaped(result.stdout))
+        yield _styled("pre", _FONT, _escaped(result.stdout))
     if result.stderr:
         yield _styled("pre", _STDERR, _escaped(result.stderr))
     yield from _outputs(result, _output, str(html.note("… and {} more outputs")))
@@ -82,7 +86,7 @@ def _output(data: Mapping[str, Any]) -> str:
         return html.page(Html(""), html.tree(data["application/json"]))
     for kind in ("text/markdown", "text/latex", "text/plain"):
         if kind in data:
-            return html.pre(_escaped(str(data[kind])))
+            return _styled("pre", _FONT, _escaped(str(data[kind])))
     return ""
 
 
