@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from .completion import matcher
 from .listing import WorkspaceMagics
 from .magics import SessionMagics
 from .notebook import Notebook
 
-_loaded: WeakKeyDictionary[Any, Extension] = WeakKeyDictionary()
+_loaded: dict[Any, Extension] = {}
 
 
 def load(shell: Any) -> None:

@@ -134,6 +134,12 @@ class SessionMagics(Magics):
                 raise UsageError("no workspace is in this notebook: put one here with %code_mode_here DIR")
             print("The workspace is out of this notebook.")
             return
+        kernel = getattr(self.shell, "kernel", None)
+        if getattr(kernel, "implementation", None) == "py-code-mode":
+            raise UsageError(
+                "this notebook's kernel is that of a workspace, and keeps its tools, workflows, artifacts and deps; "
+                "%code_mode DIR opens a session on another workspace"
+            )
         opened, replaced = self._notebook.open_here(asked.what)
         print(f"tools, workflows, artifacts and deps of {opened.base} are in this notebook.")
         if replaced:

@@ -38,9 +38,8 @@ class CellOutput:
 
     def finish(self, result: ExecutionResult) -> None:
         """Show the value, as the last expression of a cell; raises what the code raised."""
-        if (
-            result.kernel_restarted and result.execution_count is not None
-        ):  # None: it lost its kernel; the error says so
+        # Without a count it is the run that lost its kernel, and the error says so.
+        if result.kernel_restarted and result.execution_count is not None:
             note("this cell ran on a new kernel of the session: the variables from before are gone")
         if result.is_ok and self._value is not None:
             self._show_value(self._value, result.value)

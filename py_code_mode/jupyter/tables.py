@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from kernel_bootstrap import html
 from kernel_bootstrap.render import Row, html_table, text_table
 from kernel_bootstrap.views import summary_call
 
 
 class Table:
-    """Rows under a title. What it shows is escaped and bounded."""
+    """Rows under a title; ``empty`` stands for none, and without it they are not counted.
+
+    What it shows is escaped and bounded.
+    """
 
     def __init__(self, title: str, headings: Row, rows: Sequence[Row], *, empty: str = "") -> None:
         self._title = title
@@ -22,7 +26,12 @@ class Table:
         return text_table(self._title, self._rows, empty=self._empty)
 
     def _repr_html_(self) -> str | None:
-        return html_table(self._title, self._headings, self._rows) if self._rows else None
+        if not self._rows:
+            return None
+        if self._empty:
+            return html_table(self._title, self._headings, self._rows)
+        cells = [[html.code(first), html.escaped(second)] for first, second in self._rows]
+        return html.page(html.code(self._title), html.table(self._headings, cells))
 
 
 def tools(found: Sequence[Mapping[str, Any]], empty: str) -> Table:
