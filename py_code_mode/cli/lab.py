@@ -18,10 +18,10 @@ from py_code_mode.errors import CodeModeError
 
 from .options import base_option
 
-_GRACES = (4.0, 8.0)
-"""Seconds for the server to end its kernels and itself, each time that it is told to, before it is killed.
+_GRACE, _TRIES = 2.0, 5
+"""Seconds for the server to end its kernels and itself, and how often it is told to before it is killed.
 
-The first time it stumbles when a live session that somebody had left has ended (KeyError in list_kernel_ids).
+Once is not enough: it stumbles over a kernel that has failed to start, or a live session that has ended meanwhile.
 """
 
 _NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
@@ -107,10 +107,10 @@ async def _serve(argv: list[str], env: dict[str, str], cwd: Path) -> int:
     if end.done():
         stopping.cancel()
         return end.result() if end.result() >= 0 else 128 - end.result()
-    for grace in _GRACES:
+    for _ in range(_TRIES):
         if not end.done():
             server.terminate()
-            await asyncio.wait({end}, timeout=grace)
+            await asyncio.wait({end}, timeout=_GRACE)
     if not end.done():
         server.kill()
         await end

@@ -1,0 +1,163 @@
+"""JupyterLab as a person sees it: ``py-code-mode lab`` in headless Chromium. Screenshots are kept in test-artifacts/."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect, sync_playwright
+
+from py_code_mode.jupyter.kernelspec import write
+
+from .labs import Lab, lab
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium")
+ARTIFACTS = Path(os.environ.get("TEST_ARTIFACTS", ROOT / "test-artifacts"))
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium"),
+]
+
+TOOL = (
+    "name: say\ntype: cli\ndescription: Say a word\ncommand: echo\nschema: {positional: [{name: word, type: string}]}\n"
+)
+
+PICTURE = """\
+import struct, zlib
+from IPython.display import Image
+def chunk(kind, data):
+    body = kind + data
+    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+rows = b"".join(b"\\0" + bytes(v for x in range(200) for v in (x, y * 2, 150)) for y in range(100))
+Image(b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 200, 100, 8, 2, 0, 0, 0))
+      + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))"""
+
+TABLE = """\
+from IPython.display import HTML
+HTML("<table><tr><th>fruit</th><th>count</th></tr><tr><td>apples</td><td>3</td></tr></table>")"""
+
+QUICK_START = ["tools.say(word='hello from a tool').strip()", PICTURE, TABLE, "tools"]
+LONG = ["import time\nprint('begun')\ntime.sleep(600)", "x = 'still here'", "'x' in globals()"]
+
+
+def notebook(sources: list[str]) -> dict[str, object]:
+    """A notebook of code cells for the workspace's kernel (nbformat would take two seconds to import)."""
+    cells = [
+        {
+            "cell_type": "code",
+            "id": f"c{number}",
+            "metadata": {},
+            "source": source,
+            "execution_count": None,
+            "outputs": [],
+        }
+        for number, source in enumerate(sources)
+    ]
+    kernelspec = {"name": "sales", "display_name": "sales (py-code-mode)"}
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernelspec}, "cells": cells}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab on a workspace with a tool and two notebooks, for a user with a kernelspec that cannot start."""
+    base = tmp_path_factory.mktemp("browser") / "sales"
+    (base / "tools").mkdir(parents=True)
+    (base / "tools" / "say.yaml").write_text(TOOL)
+    for name, cells in (("quick-start", QUICK_START), ("long", LONG)):
+        (base / f"{name}.ipynb").write_text(json.dumps(notebook(cells)))
+    folder = tmp_path_factory.mktemp("user")
+    write(folder / "data/kernels/gone", base.with_name("nowhere"), "Gone")
+    with lab(base, folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A window of Chromium."""
+    with sync_playwright() as playwright:
+        # Without a sandbox of its own, which root and containers cannot have: it sees pages of ours only.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(15_000)
+        expect.set_options(timeout=15_000)
+        yield page
+        browser.close()
+
+
+def open_path(page: Page, server: Lab, path: str) -> None:
+    """JupyterLab with ``path``, a notebook, as its only tab, its kernel ready."""
+    page.goto(server.url(f"lab/tree/{path}") + "&reset")
+    expect(status(page, "Idle")).to_be_visible()
+
+
+def status(page: Page, state: str) -> Locator:
+    """Where the status bar says that the kernel is in this state."""
+    return page.get_by_role("button", name=f"sales (py-code-mode) | {state}")
+
+
+def cells(page: Page) -> Locator:
+    return page.locator(".jp-Notebook .jp-CodeCell")
+
+
+def run_cell(page: Page, number: int) -> Locator:
+    """Run one cell as people do; returns its output area."""
+    cells(page).nth(number).locator(".cm-content").click()
+    page.keyboard.press("Control+Enter")
+    return cells(page).nth(number).locator(".jp-OutputArea-output")
+
+
+def picture_of(page: Page, name: str) -> None:
+    ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=ARTIFACTS / f"{name}.png")
+
+
+def test_run_all_shows_what_a_tool_says_an_image_and_a_table(server, page):
+    open_path(page, server, "quick-start.ipynb")
+    expect(page.locator(".jp-Toolbar-kernelName")).to_have_text("sales (py-code-mode)")
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    output = [cells(page).nth(number).locator(".jp-OutputArea-output") for number in range(4)]
+    expect(output[3]).to_contain_text("Say a word")
+    expect(output[0]).to_have_text("'hello from a tool'")
+    image = output[1].locator("img")
+    expect(image).to_be_visible()
+    assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [200, 100]
+    expect(output[2].locator("table tr").nth(1).locator("td")).to_have_text(["apples", "3"])
+    picture_of(page, "quick-start")
+
+
+def test_a_long_cell_is_interrupted_and_a_restart_gives_a_fresh_kernel(server, page):
+    open_path(page, server, "long.ipynb")
+    run_cell(page, 1)
+    expect(run_cell(page, 2)).to_have_text("True")
+    output = run_cell(page, 0)
+    expect(output.first).to_have_text("begun\n")
+    expect(status(page, "Busy")).to_be_visible()
+    page.get_by_role("button", name="Interrupt the kernel").click()
+    expect(output.last).to_contain_text("KeyboardInterrupt")
+    picture_of(page, "interrupted")
+    expect(run_cell(page, 2)).to_have_text("True")
+    page.get_by_role("button", name="Restart the kernel", exact=False).first.click()
+    page.get_by_role("button", name="Confirm Kernel Restart").click()
+    expect(status(page, "Idle")).to_be_visible()
+    expect(run_cell(page, 2)).to_have_text("False")
+    picture_of(page, "restarted")
+
+
+def test_a_workspace_that_cannot_start_says_why_in_a_dialog(server, page):
+    page.goto(server.url("lab") + "&reset")
+    card = page.locator(".jp-LauncherCard", has_text="Gone").first
+    expect(card).to_be_visible()
+    picture_of(page, "launcher")
+    card.click()
+    dialog = page.locator(".jp-Dialog")
+    expect(dialog).to_contain_text("Error Starting Kernel")
+    expect(dialog).to_contain_text("nowhere is not there any more.")
+    picture_of(page, "cannot-start")
+    dialog.get_by_role("button", name="Ok").click()
