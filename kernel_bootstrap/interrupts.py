@@ -36,6 +36,7 @@ class Interrupts:
         self._lock = threading.Lock()
         self._wanted: deque[str] = deque(maxlen=64)
         self._cell: str | None = None
+        self._latest: str | None = None
         self._open = False
         self._task: asyncio.Task[Any] | None = None
         self._pending = False
@@ -71,9 +72,13 @@ class Interrupts:
     def begin(self, cell: str) -> None:
         """The request of ``cell`` has arrived on the main thread."""
         with self._lock:
-            self._cell = cell
+            self._cell = self._latest = cell
             self._pending = cell in self._wanted
             self.hits = int(self._pending)
+
+    def has_begun(self, cell: str | None) -> bool:
+        """Whether ``cell`` is running, or was the last to run."""
+        return cell is not None and cell == self._latest
 
     def end(self) -> None:
         """The cell is over; its reply comes next."""
@@ -95,8 +100,12 @@ class Interrupts:
     def window(self, code: CodeType | None = None, *, parks: bool = False) -> Iterator[CodeType | None]:
         """Interrupts are let through inside. Gives the code to run: an interrupt that came earlier replaces it.
 
-        ``parks`` tells that the code may wait in the event loop with nothing of it on the stack.
+        ``parks`` tells that the code may wait in the event loop with nothing of it on the stack. In a subshell, which
+        no signal reaches, nothing happens.
         """
+        if threading.get_ident() != self.main_thread:
+            yield code
+            return
         outer = self._open, self._task  # a cell can run another: get_ipython().run_cell(...)
         self._task = asyncio.current_task() if parks else None
         self._open = True

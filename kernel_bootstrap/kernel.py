@@ -16,7 +16,7 @@ from ipykernel.ipkernel import IPythonKernel
 from IPython.core.error import StdinNotImplementedError
 from traitlets import Type
 
-from . import codec, identity, namespaces, tracebacks
+from . import codec, identity, look, namespaces, tracebacks
 from .interrupts import Interrupts
 from .link import ZmqLink
 from .loops import PlainAwait
@@ -38,7 +38,7 @@ class CodeModeKernel(IPythonKernel):
     implementation = "py-code-mode"
     shell_class = Type(CellShell)
     compiler_class = Type(CellCompiler)
-    msg_types: ClassVar[list[str]] = [*IPythonKernel.msg_types, "identity_request"]  # type: ignore[misc]
+    msg_types: ClassVar[list[str]] = [*IPythonKernel.msg_types, "identity_request", "look_request"]  # type: ignore[misc]
     awaits_identity = False
     initial_names: frozenset[str] = frozenset()
     # ipykernel waits this long after each cell "to help output synchronisation"; our io thread keeps the order.
@@ -107,7 +107,26 @@ class CodeModeKernel(IPythonKernel):
             self._repair.before_cell()
         super().set_parent(ident, parent, channel)
 
+    def _in_subshell(self) -> bool:
+        return threading.get_ident() != self.interrupts.main_thread
+
+    async def look_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Tell about one variable (``name``), or about the first ``limit``; a client asks in a subshell."""
+        asked, shell = parent["content"], self.shell
+        content: dict[str, Any] = {"status": "ok"}
+        try:
+            if asked.get("name") is not None:
+                content["found"] = look.inspect_name(shell.user_ns, asked["name"])
+            else:
+                content["found"] = look.variables(shell.user_ns, shell.user_ns_hidden, asked["limit"])
+        except look.LookError as error:
+            content = {"status": "error", "message": str(error)}
+        self.session.send(stream, "look_reply", content, parent, ident=ident)
+
     async def execute_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        if self._in_subshell():
+            await super().execute_request(stream, ident, parent)
+            return
         self._request = parent
         asked = parent.get("metadata", {}).get(EXTRA)
         self._asked = asked if isinstance(asked, dict) else None
@@ -126,6 +145,8 @@ class CodeModeKernel(IPythonKernel):
             self.interrupts.end()
 
     async def do_execute(self, code: str, silent: bool, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if self._in_subshell():
+            return dict(await super().do_execute(code, silent, *args, **kwargs))
         self._stack = ""
         self.shell.plain_errors = self._asked is not None
         self.shell.plain_traceback = ""
@@ -204,7 +225,7 @@ class CodeModeKernel(IPythonKernel):
         return extra
 
     def _encode(self, asked: dict[str, Any]) -> dict[str, Any]:
-        executed = self.shell.last_execution_result
+        executed = self.shell.cell_result
         value = executed.result if executed is not None else None
         limit, accepts = asked.get("limit"), asked.get("accepts", ())
         encoded = codec.encode(value, limit=limit, accepts=frozenset(accepts))
@@ -249,7 +270,7 @@ class CodeModeKernel(IPythonKernel):
     async def interrupt_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Interrupt the cell that ``content["msg_id"]`` names, or whichever is running; tell where it stood."""
         cell = parent["content"].get("msg_id")
-        content: dict[str, Any] = {"status": "ok"}
+        content: dict[str, Any] = {"status": "ok", "begun": self.interrupts.has_begun(cell)}
         if cell is not None and cell == self.interrupts.cell:
             content["stack"] = self._stack = tracebacks.stack(self.interrupts.frame(), self.interrupts.task)
         self.interrupts.request(cell)
@@ -258,6 +279,8 @@ class CodeModeKernel(IPythonKernel):
     async def usage_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         if parent["content"].get(EXTRA):
             content = {"status": "ok", "running": self.interrupts.cell, "idle": self.interrupts.is_idle()}
+            if parent["content"].get("stack") and self.interrupts.cell is not None:
+                content["stack"] = tracebacks.stack(self.interrupts.frame(), self.interrupts.task)
             self.session.send(stream, "usage_reply", content, parent, ident=ident)
         else:
             await super().usage_request(stream, ident, parent)

@@ -7,6 +7,7 @@ import bdb
 import json
 import os
 import sys
+import threading
 from contextlib import AbstractContextManager, nullcontext
 from types import CodeType, TracebackType
 from typing import Any
@@ -99,6 +100,8 @@ class CellShell(ZMQInteractiveShell):
     plain_errors: bool = False
     plain_traceback: str = ""
     error: BaseException | None = None
+    cell_result: Any = None
+    """IPython's result of the last cell of the main thread; ``last_execution_result`` may be a subshell's."""
 
     def init_environment(self) -> None:
         # Unlike stock: no forced colours, since the output is read by programs as often as by people.
@@ -123,6 +126,15 @@ class CellShell(ZMQInteractiveShell):
         # A console ends when it gets this; for all others it is the cell that ends.
         self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": False})
         raise SystemExit
+
+    async def run_cell_async(self, *args: Any, **kwargs: Any) -> Any:
+        result = await super().run_cell_async(*args, **kwargs)
+        if self._in_main_thread():
+            self.cell_result = result
+        return result
+
+    def _in_main_thread(self) -> bool:
+        return threading.current_thread() is threading.main_thread()
 
     async def run_code(self, code_obj: CodeType, result: Any = None, *, async_: bool = False) -> bool:
         """Run compiled code; True when it raised or exited."""
@@ -177,7 +189,7 @@ class CellShell(ZMQInteractiveShell):
     def _show_plain(self) -> bool:
         """Publish the plain traceback instead of IPython's coloured one, which takes tens of milliseconds to make."""
         error = self.error
-        if not self.plain_errors or error is None:
+        if not self.plain_errors or error is None or not self._in_main_thread():
             return False
         self._showtraceback(type(error), tracebacks.message(error), self.plain_traceback.splitlines())
         return True
@@ -190,7 +202,7 @@ class CellShell(ZMQInteractiveShell):
         error: BaseException | None
         tb: TracebackType | None
         _, error, tb = exc_tuple or sys.exc_info()
-        if error is not None:
+        if error is not None and self._in_main_thread():
             if isinstance(error, SyntaxError) and error.filename is not None and error.filename.startswith("<cell"):
                 tb = None  # the frames are the compiler's, not the user's
             self.error = error

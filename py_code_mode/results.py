@@ -43,6 +43,13 @@ class ClearEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginEvent:
+    """The kernel has begun with ``code``."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
 class EndEvent:
     """The run is over. Always the last event."""
 
@@ -50,6 +57,11 @@ class EndEvent:
 
 
 OutputEvent: TypeAlias = StreamEvent | DisplayEvent | ClearEvent | EndEvent
+"""What ``Session.stream`` yields."""
+
+CellEvent: TypeAlias = BeginEvent | OutputEvent
+
+Listener: TypeAlias = Callable[[CellEvent], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
@@ -139,7 +151,7 @@ class OutputCollector:
     past the limit are left out. ``listener`` hears of each event as it comes.
     """
 
-    def __init__(self, limit: int | None, listener: Callable[[OutputEvent], None] | None = None) -> None:
+    def __init__(self, limit: int | None, listener: Listener | None = None) -> None:
         # The kernel cuts first, and says so in a line of its own: room for that. This limit is for one that does not.
         self._limit = None if limit is None else limit + _NOTE
         self._listener = listener
@@ -152,6 +164,10 @@ class OutputCollector:
         self._heads: dict[str, list[str]] = {name: [] for name in _STREAMS}
         self._displays: list[DisplayEvent] = []
         self._display_bytes = 0
+
+    def begin(self, code: str) -> None:
+        """The code begins."""
+        self._tell(BeginEvent(code))
 
     def add(self, event: OutputEvent) -> None:
         """Take one event."""
@@ -193,7 +209,7 @@ class OutputCollector:
             self._displays[index] = DisplayEvent(kind, event.data, event.metadata, event.display_id)
         self._display_bytes = total
 
-    def _tell(self, event: OutputEvent) -> None:
+    def _tell(self, event: CellEvent) -> None:
         if self._listener is not None:
             self._listener(event)
 

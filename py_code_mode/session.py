@@ -5,36 +5,47 @@ from __future__ import annotations
 import asyncio
 import secrets
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from .asking import AsksWorkspace
+from .background import StartedRun
 from .errors import SessionClosedError
 from .handover import EventQueue
-from .results import EndEvent, ExecutionResult, OutputEvent
+from .journal import Journal
+from .results import BeginEvent, CellEvent, EndEvent, ExecutionResult, Listener, OutputEvent
+from .watching import Watched
 
 if TYPE_CHECKING:
     from .executors.base import Executor
     from .kernel.engine import Engine
+    from .notebook import Recorder
     from .storage.base import StorageBackend
     from .workspace import Workspace
 
 
-class Session:
+class Session(AsksWorkspace, Watched):
     """Runs Python code with state, next to the tools, workflows, artifacts and packages of a workspace.
 
     ``storage`` keeps workflows, artifacts and the list of dependencies. ``executor`` runs the code; None: a kernel
     of its own in the workspace's cached virtualenv (``SubprocessExecutor``). ``sync_deps_on_start`` installs all
-    configured dependencies when the session starts. Use it as ``async with``, or call ``start`` and ``close``.
+    configured dependencies when the session starts. ``record`` is a notebook that is kept up to date with what the
+    session does: see ``save_notebook``. Use it as ``async with``, or call ``start`` and ``close``.
 
     A session may be used from any event loop and thread; runs queue in the order in which they come.
     Methods raise SessionClosedError before ``start`` and after ``close``, StorageError when the storage fails.
     """
 
     def __init__(
-        self, storage: StorageBackend, executor: Executor | None = None, sync_deps_on_start: bool = False
+        self,
+        storage: StorageBackend,
+        executor: Executor | None = None,
+        sync_deps_on_start: bool = False,
+        *,
+        record: str | Path | None = None,
     ) -> None:
         for method in ("get_workflow_library", "get_artifact_store", "get_dependency_store"):
             if not hasattr(storage, method):
@@ -51,6 +62,9 @@ class Session:
         self._opening: asyncio.Task[Any] | None = None
         self._started: Future[None] | None = None
         self._closed: Future[None] | None = None
+        self._journal = Journal()
+        self._record = None if record is None else Path(record).expanduser().resolve()
+        self._recorder: Recorder | None = None
         self.id = secrets.token_hex(8)
 
     # -- constructors -----------------------------------------------------------------------------------
@@ -64,6 +78,7 @@ class Session:
         extra_deps: tuple[str, ...] | None = None,
         allow_runtime_deps: bool = True,
         sync_deps_on_start: bool = False,
+        record: str | Path | None = None,
     ) -> Session:
         """A session on the workspace directory ``base``, with everything that is found in it."""
         return cls.subprocess(
@@ -72,6 +87,7 @@ class Session:
             extra_deps=extra_deps,
             allow_runtime_deps=allow_runtime_deps,
             sync_deps_on_start=sync_deps_on_start,
+            record=record,
         )
 
     @classmethod
@@ -85,6 +101,7 @@ class Session:
         sync_deps_on_start: bool = False,
         python_version: str | None = None,
         cache_venv: bool = True,
+        record: str | Path | None = None,
     ) -> Session:
         """The same with the kernel's own options: see ``SubprocessConfig``."""
         from .executors.kernel import SubprocessConfig, SubprocessExecutor
@@ -98,7 +115,7 @@ class Session:
             python_version=python_version,
             cache_venv=cache_venv,
         )
-        return cls(storage, SubprocessExecutor(config), sync_deps_on_start)
+        return cls(storage, SubprocessExecutor(config), sync_deps_on_start, record=record)
 
     @classmethod
     def inprocess(
@@ -109,6 +126,7 @@ class Session:
         extra_deps: tuple[str, ...] | None = None,
         allow_runtime_deps: bool = True,
         sync_deps_on_start: bool = False,
+        record: str | Path | None = None,
     ) -> Session:
         """A session in this very process: fastest, no isolation; see ``InProcessExecutor``."""
         from .executors.inprocess import InProcessConfig, InProcessExecutor
@@ -117,7 +135,7 @@ class Session:
         config = InProcessConfig(
             timeout=timeout, extra_deps=tuple(extra_deps or ()), allow_runtime_deps=allow_runtime_deps
         )
-        return cls(FileStorage(base_path), InProcessExecutor(config), sync_deps_on_start)
+        return cls(FileStorage(base_path), InProcessExecutor(config), sync_deps_on_start, record=record)
 
     # -- lifecycle --------------------------------------------------------------------------------------
 
@@ -161,13 +179,19 @@ class Session:
         from .workspace import Workspace
 
         self._opening = asyncio.current_task()
-        workspace = await Workspace.open(engine, self._storage, self._executor, self.id, progress)
+        workspace = await Workspace.open(
+            engine, self._storage, self._executor, self.id, progress, lambda code: self._journal.enter(code, "other")
+        )
         try:
             report = await workspace.ask("deps.sync", {}) if self._sync_on_start else {}
         except BaseException:
             await asyncio.shield(workspace.close())
             raise
         self._workspace = workspace
+        if self._record is not None:
+            from .notebook import Recorder
+
+            self._recorder = Recorder(self._record, self._journal, self._notebook)
         errors = report.get("errors", {})
         return "; ".join(f"{name}: {errors.get(name, 'no reason given')}" for name in report.get("failed", ()))
 
@@ -187,8 +211,13 @@ class Session:
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
             await asyncio.wait({self._opening})
-        if self._workspace is not None:
-            await self._workspace.close()
+        try:
+            if self._workspace is not None:
+                await self._workspace.close()
+        finally:
+            self._journal.close()
+            if self._recorder is not None:
+                await self._recorder.close()
 
     async def reset(self) -> None:
         """Clear all variables; the namespaces, workflows, artifacts and packages stay."""
@@ -212,8 +241,7 @@ class Session:
         ``timeout`` in seconds overrides the session's own, which None leaves in force.
         """
         engine, _ = self._open()
-        limit = self._limit(code, timeout)
-        return await engine.call(self._executor.execute(code, limit, None))
+        return await engine.call(self._execute(code, self._limit(code, timeout), None))
 
     async def stream(self, code: str, timeout: float | None = None) -> AsyncIterator[OutputEvent]:
         """Run ``code``; yields its outputs as they come, and at last an EndEvent with the result.
@@ -223,7 +251,12 @@ class Session:
         engine, _ = self._open()
         limit = self._limit(code, timeout)
         queue = EventQueue()
-        run = asyncio.ensure_future(engine.call(self._executor.execute(code, limit, queue.put)))
+
+        def hear(event: CellEvent) -> None:
+            if not isinstance(event, BeginEvent):
+                queue.put(event)
+
+        run = asyncio.ensure_future(engine.call(self._execute(code, limit, hear)))
         run.add_done_callback(lambda _: queue.put(None))
         try:
             while (event := await queue.get()) is not None:
@@ -233,6 +266,34 @@ class Session:
             if not run.done():
                 run.cancel()
                 await asyncio.wait({run})
+
+    def start_run(self, code: str, timeout: float | None = None) -> StartedRun:
+        """Let ``code`` run by itself, behind what is queued, and return a handle at once; for any thread.
+
+        ``timeout`` as in ``run``; ``math.inf`` for no limit.
+        """
+        engine, _ = self._open()
+        limit = self._limit(code, timeout)
+        return StartedRun(engine, lambda listener: self._execute(code, limit, listener))
+
+    async def _execute(self, code: str, limit: float | None, listener: Listener | None) -> ExecutionResult:
+        journal = self._journal.enter(code)
+
+        def hear(event: CellEvent) -> None:
+            journal(event)
+            if listener is not None:
+                listener(event)
+
+        try:
+            result = await self._executor.execute(code, limit, hear)
+        except BaseException as error:
+            text = (
+                "KeyboardInterrupt: the run was cancelled" if isinstance(error, asyncio.CancelledError) else str(error)
+            )
+            journal(EndEvent(ExecutionResult(error=text, error_name="KeyboardInterrupt")))
+            raise
+        journal(EndEvent(result))
+        return result
 
     def interrupt(self) -> None:
         """End the run that is under way, at whatever point it is; its result says KeyboardInterrupt.
@@ -264,105 +325,12 @@ class Session:
         """The names of what this session can do: see ``Capability``."""
         return {capability.value for capability in self._executor.capabilities}
 
-    # -- tools ------------------------------------------------------------------------------------------
-
-    async def list_tools(self) -> list[dict[str, Any]]:
-        """Every tool: ``name``, ``description``, ``tags``."""
-        return await self._ask("tools.list")
-
-    async def search_tools(self, query: str, limit: int = 10) -> list[dict[str, Any]]:
-        """The tools that fit ``query``, best first."""
-        return await self._ask("tools.search", query=query, limit=limit)
-
-    # -- workflows --------------------------------------------------------------------------------------
-
-    async def list_workflows(self) -> list[dict[str, Any]]:
-        """Every workflow: ``name``, ``description``, ``parameters``."""
-        return await self._ask("workflows.list")
-
-    async def search_workflows(self, query: str, limit: int = 5) -> list[dict[str, Any]]:
-        """The workflows that fit ``query``, best first."""
-        return await self._ask("workflows.search", query=query, limit=limit)
-
-    async def get_workflow(self, name: str) -> dict[str, Any] | None:
-        """``name``, ``description``, ``parameters``, ``source`` of one workflow, or None."""
-        return await self._ask("workflows.get", name=name)
-
-    async def add_workflow(self, name: str, source: str, description: str) -> dict[str, Any]:
-        """Create and keep a workflow, in place of an older one of that name. Raises WorkflowInvalidError."""
-        return await self._ask("workflows.create", name=name, source=source, description=description)
-
-    async def remove_workflow(self, name: str) -> bool:
-        """Delete a workflow; True if it was there."""
-        return await self._ask("workflows.delete", name=name)
-
-    # -- artifacts --------------------------------------------------------------------------------------
-
-    async def list_artifacts(self) -> list[dict[str, Any]]:
-        """Every artifact: ``name``, ``path``, ``description``, ``metadata``, ``created_at``."""
-        return await self._ask("artifacts.list")
-
-    async def save_artifact(
-        self, name: str, data: Any, description: str = "", metadata: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """Keep ``data``, which must not change meanwhile: bytes and arrays are not copied.
-
-        Raises ArtifactNameError, and ArtifactFormatError for what no format can hold.
-        """
-        from kernel_bootstrap import formats
-
-        from .host.transfer import sendable
-
-        payload = await asyncio.to_thread(formats.dump, data)
-        return await self._ask(
-            "artifacts.save",
-            name=name,
-            format=payload.format,
-            data=sendable(payload.parts),
-            details=payload.details,
-            description=description,
-            metadata=None if metadata is None else dict(metadata),
-        )
-
-    async def load_artifact(self, name: str) -> Any:
-        """What was saved under ``name``. Raises ArtifactNotFoundError."""
-        from .artifacts.store import load_value
-
-        self._open()
-        return await asyncio.to_thread(load_value, self._storage.get_artifact_store(), name)
-
-    async def delete_artifact(self, name: str) -> None:
-        """Remove an artifact. Raises ArtifactNotFoundError."""
-        await self._ask("artifacts.delete", name=name)
-
-    # -- dependencies -----------------------------------------------------------------------------------
-
-    async def list_deps(self) -> list[str]:
-        """The configured requirements and ``extra_deps``, as they were written."""
-        return await self._ask("deps.list")
-
-    async def add_dep(self, package: str) -> dict[str, Any]:
-        """Install a package and keep it; keys ``installed``, ``already_present``, ``failed``."""
-        return await self._ask("deps.add", package=package)
-
-    async def remove_dep(self, package: str) -> dict[str, Any]:
-        """Uninstall a package and drop it; keys ``removed``, ``not_found``, ``failed``, ``removed_from_config``."""
-        return await self._ask("deps.remove", package=package)
-
-    async def sync_deps(self) -> dict[str, Any]:
-        """Install all that is configured; keys as ``add_dep``."""
-        return await self._ask("deps.sync")
-
     # -- inside -----------------------------------------------------------------------------------------
 
     @property
     def storage(self) -> StorageBackend:
         """The storage backend."""
         return self._storage
-
-    async def _ask(self, method: str, **params: Any) -> Any:
-        engine, workspace = self._open()
-        return await engine.call(workspace.ask(method, params))
 
     def _open(self) -> tuple[Engine, Workspace]:
         if self._closed is not None:

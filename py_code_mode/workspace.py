@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .host.server import Handlers
     from .host.table import HandlerTable
     from .kernel.engine import Engine
+    from .results import Listener
     from .storage.base import StorageBackend
 
 
@@ -61,8 +62,9 @@ class Workspace:
         guest: Guest,
         owner: str,
         progress: Callable[[str], None],
+        observe: Callable[[str], Listener] | None = None,
     ) -> Workspace:
-        """Start ``guest`` on ``storage``."""
+        """Start ``guest`` on ``storage``; ``observe`` is as in ``Host``."""
         base: Path | None = getattr(storage, "base_path", None)
         config = guest.config
         if base is not None:
@@ -88,6 +90,7 @@ class Workspace:
             hidden=hidden,
             handlers=handlers,
             progress=progress,
+            observe=observe,
         )
         try:
             await guest.start(host)

@@ -38,7 +38,7 @@ from py_code_mode.kernel.processes import Processes
 
 async def main():
     processes = await Processes.start()
-    processes.own_dir(sys.argv[1])
+    processes.own_path(sys.argv[1])
     if sys.argv[2] == "held":
         socket = os.dup(processes._channel._socket.fileno())
         holder = os.fork()
@@ -423,8 +423,8 @@ async def test_close_leaves_nothing_and_can_be_called_again(tmp_path):
     (tmp_path / "kept").mkdir()
     processes = await Processes.start()
     for name in ("owned", "kept"):
-        processes.own_dir(tmp_path / name)
-    processes.disown_dir(tmp_path / "kept")
+        processes.own_path(tmp_path / name)
+    processes.disown_path(tmp_path / "kept")
     process, daemon = await start(processes, NAMELESS_DAEMON, "daemon", subreaper=True)
     await asyncio.gather(processes.close(), processes.close())
     await processes.close()
@@ -485,7 +485,7 @@ async def test_a_malformed_frame_ends_everything(frame):
 
 async def test_sigterm_ends_the_supervisor_with_everything_it_owns(tmp_path):
     processes = await Processes.start()
-    processes.own_dir(tmp_path / "owned")
+    processes.own_path(tmp_path / "owned")
     (tmp_path / "owned").mkdir()
     process, daemon, supervisor = await start(
         processes, f"echo supervisor $PPID; {NAMELESS_DAEMON}", "daemon", "supervisor"

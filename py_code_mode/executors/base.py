@@ -6,16 +6,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
-from py_code_mode.results import ExecutionResult, OutputEvent
+from py_code_mode.results import ExecutionResult, Listener
 
 if TYPE_CHECKING:
     from py_code_mode.deps.installer import Installer
     from py_code_mode.host.server import Handlers
     from py_code_mode.kernel.engine import Engine
-
-Listener: TypeAlias = Callable[[OutputEvent], None]
 
 
 class Capability(StrEnum):
@@ -66,7 +64,7 @@ class Host:
     ``identity`` keys the workspace, ``owner`` marks all processes of this session, ``cwd`` is where the code
     starts, ``hidden`` tells the environment variables that tool definitions read, ``handlers`` makes the table
     of methods that code may ask for, given what installs packages for it, ``progress`` takes a line when something
-    slow happens.
+    slow happens, ``observe`` gives what hears of a cell that another client runs on the session's kernel.
     """
 
     engine: Engine
@@ -76,6 +74,7 @@ class Host:
     hidden: Callable[[], Awaitable[frozenset[str]]]
     handlers: Callable[[Installer], Awaitable[Handlers]]
     progress: Callable[[str], None]
+    observe: Callable[[str], Listener] | None = None
 
 
 class Guest(Protocol):
@@ -107,3 +106,17 @@ class Executor(Guest, Protocol):
 
     async def reset(self) -> None:
         """Forget all variables."""
+
+
+class Watchable(Protocol):
+    """An executor whose code can be looked at while it runs. All methods are called on the engine's loop."""
+
+    async def look(self, name: str | None, limit: int) -> Any:
+        """The first ``limit`` variables, or the one called ``name``: see ``kernel_bootstrap.look``."""
+
+    async def stack(self) -> str:
+        """Where the code that runs stands, outermost call first; "" when none runs."""
+
+    @property
+    def connection_file(self) -> Path | None:
+        """What Jupyter's clients join the kernel by; None where there is no kernel. Read from any thread."""

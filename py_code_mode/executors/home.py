@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ class KernelHome:
         self.handlers: Handlers = {}
         self._host: Host | None = None
         self._venv: Venv | None = None
+        self._since = datetime.now(UTC)
 
     async def start(self, host: Host) -> None:
         """Build or find the virtualenv."""
@@ -59,9 +61,13 @@ class KernelHome:
     async def kernel(self) -> RunningKernel:
         """A kernel that runs cells. Raises KernelStartError when it does not come up."""
         host, launch = self._open(), await self.launch()
-        return await Pool.of(host.engine).kernel(
+        kernel = await Pool.of(host.engine).kernel(
             launch, self.handlers, timeout=self.config.start_timeout, progress=host.progress
         )
+        if host.observe is not None:
+            kernel.client.others.observe(host.observe, self.config.max_output_bytes)
+        kernel.publish(host.owner, host.identity, self._since)
+        return kernel
 
     def _launch(self, host: Host, venv: Venv, hidden: frozenset[str]) -> Launch:
         config = self.config

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from kernel_bootstrap.look import LookError
 from py_code_mode.deps.uvtool import find_uv
-from py_code_mode.errors import SessionClosedError, VenvError
+from py_code_mode.errors import KernelError, SessionClosedError, VenvError
 from py_code_mode.host.server import Handlers
 from py_code_mode.inprocess.installer import BesideInstaller, SearchPath, packages_directory
 from py_code_mode.inprocess.run import Run
 from py_code_mode.inprocess.worker import Worker
-from py_code_mode.results import ExecutionResult, OutputCollector
+from py_code_mode.results import ExecutionResult, Listener, OutputCollector
 
-from .base import Capability, Host, Listener
+from .base import Capability, Host
+
+_LOOK_WAIT = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +101,12 @@ class InProcessExecutor:
                 self._fresh = True
                 worker = self._worker = Worker(self._handlers)
             fresh, self._fresh = self._fresh, False
+            collector = OutputCollector(self.config.max_output_bytes, listener)
+            collector.begin(code)
             self._run = Run(
                 worker,
                 code,
-                OutputCollector(self.config.max_output_bytes, listener),
+                collector,
                 timeout=timeout,
                 grace=self.config.interrupt_grace,
                 after_restart=fresh,
@@ -117,6 +123,25 @@ class InProcessExecutor:
         """Interrupt the run that is under way."""
         if self._run is not None:
             self._run.interrupt()
+
+    connection_file = None
+
+    async def look(self, name: str | None, limit: int) -> Any:
+        """See ``Watchable``. Raises KernelError when a repr does not come back."""
+        if self._worker is None:
+            return []
+        interpreter = self._worker.interpreter
+        try:
+            async with asyncio.timeout(_LOOK_WAIT):
+                return await asyncio.to_thread(interpreter.look, name, limit)
+        except LookError as error:
+            raise KernelError(str(error)) from None
+        except TimeoutError:
+            raise KernelError(f"there was no answer within {_LOOK_WAIT:g} s: a repr may block") from None
+
+    async def stack(self) -> str:
+        """See ``Watchable``."""
+        return self._worker.stack() if self._worker is not None and self._run is not None else ""
 
     async def reset(self) -> None:
         """Go on with a new thread and no variables, after what is queued."""

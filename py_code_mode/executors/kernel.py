@@ -10,15 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from py_code_mode.errors import KernelStartError, SessionClosedError
-from py_code_mode.results import ExecutionResult, OutputCollector
+from py_code_mode.results import ExecutionResult, Listener, OutputCollector
 
-from .base import Capability, Host, Listener
+from .base import Capability, Host
 
 if TYPE_CHECKING:
     from py_code_mode.kernel.execution import Execution
     from py_code_mode.kernel.running import RunningKernel
 
     from .home import KernelHome
+
+
+_LOOK_WAIT = 5.0
+"""A kernel whose threads do not come to run shows nothing; so long one is waited for, seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,16 +113,31 @@ class SubprocessExecutor:
         async with self._turn:
             self._interrupt = asyncio.get_running_loop().create_future()
             try:
-                kernel = await self._kernel_or_interrupt()
-                if kernel is None:
-                    return _interrupted_before_start()
-                return await self._execute_on(kernel, code, timeout, listener)
+                return await self._execute(code, timeout, listener, self._interrupt)
             finally:
                 self._interrupt = None
 
+    async def _execute(
+        self, code: str, timeout: float | None, listener: Listener | None, interrupted: asyncio.Future[None]
+    ) -> ExecutionResult:
+        while True:
+            kernel = await self._kernel_or_interrupt()
+            if kernel is None:
+                return _interrupted_before_start()
+            if kernel.client.others.busy:
+                from py_code_mode.kernel.others import wait_for_others
+
+                if (refused := await wait_for_others(kernel, interrupted, timeout)) is not None:
+                    return refused
+                continue  # the kernel may have ended meanwhile
+            result = await self._execute_on(kernel, code, timeout, listener)
+            if result is not None:
+                return result
+
     async def _execute_on(
         self, kernel: RunningKernel, code: str, timeout: float | None, listener: Listener | None
-    ) -> ExecutionResult:
+    ) -> ExecutionResult | None:
+        """The result; None when the code was not run, since another client's just before it failed."""
         from py_code_mode.kernel.execution import Execution
 
         config = self.config
@@ -134,7 +153,8 @@ class SubprocessExecutor:
             after_restart=fresh,
         )
         try:
-            return await execution.run()
+            result = await execution.run()
+            return None if execution.aborted else result
         finally:
             self._execution = None
             if kernel.ended:
@@ -146,12 +166,12 @@ class SubprocessExecutor:
     async def _kernel_or_interrupt(self) -> RunningKernel | None:
         """The kernel, started if need be; None when the run was interrupted while it waited."""
         assert self._interrupt is not None
-        task = self._kernel
-        if task is not None and task.done() and not task.cancelled() and task.exception() is None:
-            if not await task.result().is_gone():
-                return None if self._interrupt.done() else task.result()
+        kernel = self._ready_kernel()
+        if kernel is not None:
+            if not await kernel.is_gone():
+                return None if self._interrupt.done() else kernel
             self._lost_kernel = True
-            await task.result().close()
+            await kernel.close()
         start = asyncio.ensure_future(self._running())
         either: set[asyncio.Future[Any]] = {start, self._interrupt}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -189,6 +209,27 @@ class SubprocessExecutor:
             self._execution.interrupt()
         if self._interrupt is not None and not self._interrupt.done():
             self._interrupt.set_result(None)
+
+    @property
+    def connection_file(self) -> Path | None:
+        """See ``Watchable``; None while a kernel starts."""
+        kernel = self._ready_kernel()
+        return None if kernel is None else kernel.connection_file
+
+    async def look(self, name: str | None, limit: int) -> Any:
+        """See ``Watchable``. Raises KernelError when the kernel does not answer within ``_LOOK_WAIT`` seconds."""
+        return await (await self._running()).client.look(name, limit, _LOOK_WAIT)
+
+    async def stack(self) -> str:
+        """See ``Watchable``; of a cell of another client as well."""
+        kernel = self._ready_kernel()
+        return "" if kernel is None else await kernel.stack()
+
+    def _ready_kernel(self) -> RunningKernel | None:
+        task = self._kernel
+        if task is None or not task.done() or task.cancelled() or task.exception() is not None:
+            return None
+        return task.result()
 
     async def reset(self) -> None:
         """Restart the kernel, after what is queued."""

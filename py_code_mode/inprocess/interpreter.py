@@ -13,7 +13,7 @@ import tokenize
 from types import CodeType, ModuleType
 from typing import Any
 
-from kernel_bootstrap import namespaces, tracebacks
+from kernel_bootstrap import look, namespaces, tracebacks
 from kernel_bootstrap.link import Link
 from kernel_bootstrap.loops import PlainAwait, explain_plain_result
 
@@ -59,6 +59,12 @@ class Interpreter:
         self.namespace["_"] = value
         show_value(value)
         return value
+
+    def look(self, name: str | None, limit: int) -> Any:
+        """What ``kernel_bootstrap.look`` says of the variables; called on any thread."""
+        if name is not None:
+            return look.inspect_name(self.namespace, name)
+        return look.variables(self.namespace, {*self._names, "display", "clear_output"}, limit)
 
     def explain(self, error: BaseException) -> str:
         """The traceback of what ``run`` raised, as text with the user's frames only."""

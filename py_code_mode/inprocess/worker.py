@@ -39,7 +39,7 @@ class Worker:
         self.gone: asyncio.Future[None] = self._engine_loop.create_future()
         self.link = MemoryLink(self._engine_loop, handlers, current.get)
         self.gate = Gate()
-        self._interpreter = Interpreter(self.link)
+        self.interpreter = Interpreter(self.link)
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_report)
         # Its own, so that it can be ended without waiting for what is stuck in it.
@@ -76,7 +76,7 @@ class Worker:
     def stack(self) -> str:
         """Where the code stands, as text, outermost call first."""
         running = self._running
-        return self._interpreter.readable(tracebacks.stack(self.gate.frame(), running and running[1]))
+        return self.interpreter.readable(tracebacks.stack(self.gate.frame(), running and running[1]))
 
     async def close(self, grace: float) -> bool:
         """End the thread, within ``grace`` seconds; False: it is stuck, and was abandoned."""
@@ -156,7 +156,7 @@ class Worker:
         cell.began = True
         started = time.perf_counter()
         try:
-            cell.value = await self._interpreter.run(cell)
+            cell.value = await self.interpreter.run(cell)
         finally:
             cell.seconds = time.perf_counter() - started
 
@@ -166,8 +166,8 @@ class Worker:
         if isinstance(error, asyncio.CancelledError) and cell.stopping:
             error = KeyboardInterrupt().with_traceback(error.__traceback__)
         cell.error_name = type(error).__name__
-        cell.message = self._interpreter.readable(tracebacks.message(error))
-        cell.traceback = self._interpreter.explain(error)
+        cell.message = self.interpreter.readable(tracebacks.message(error))
+        cell.traceback = self.interpreter.explain(error)
 
     def _shut_gate(self) -> None:
         while True:
@@ -204,7 +204,7 @@ class Worker:
                 continue  # a task that would not end was interrupted, or one stopped the loop
         self._shut_gate()
         self._pool.shutdown(wait=False, cancel_futures=True)
-        self._interpreter.close()
+        self.interpreter.close()
         self._loop.close()
 
 

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import jupyter_client.session
 import zmq
 
-from py_code_mode.errors import KernelStartError
+from py_code_mode.errors import KernelError, KernelStartError
 
+from .others import OtherClients
 from .sockets import SocketReader
 
 _DELIMITER = b"<IDS|MSG>"
@@ -46,9 +47,11 @@ class KernelClient:
         self._session = jupyter_client.session.Session(
             key=info["key"], signature_scheme=info["signature_scheme"], digest_history_size=0
         )
+        self.others = OtherClients()
+        self._subshell: str | None = None
         self._requests: dict[str, Request] = {}
-        self._answers: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self._replies: dict[str, Callable[[dict[str, Any]], None]] = {}
+        self._answers: dict[str, Callable[[dict[str, Any]], Any]] = {}
+        self._replies: dict[str, Callable[[dict[str, Any]], Any]] = {}
         # No high-water marks: libzmq drops silently beyond them, and a lost idle is a hang. The budget for output
         # is kept where the messages are collected.
         self._shell = _connect(context, zmq.DEALER, info, "shell")
@@ -81,12 +84,49 @@ class KernelClient:
 
     async def give_identity(self, identity: dict[str, Any]) -> None:
         """Make a spare kernel that of a workspace. Raises KernelStartError when it cannot be."""
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         message = self._session.msg("identity_request", identity)
-        answer = self._answers[message["header"]["msg_id"]] = asyncio.get_running_loop().create_future()
+        self._answers[message["header"]["msg_id"]] = lambda content: _settle(answer, content)
         self._send(0, self._shell, message)
         content = await answer
         if content.get("status") != "ok":
             raise KernelStartError(f"the kernel cannot work for this workspace: {content.get('message')}")
+
+    async def look(self, name: str | None, limit: int, timeout: float) -> Any:
+        """What ``kernel_bootstrap.look`` says, asked in a subshell: also while a cell runs.
+
+        Raises KernelError: ``timeout`` seconds are over (a C call, or a repr of the user's, blocks), or no such name.
+        """
+        try:
+            async with asyncio.timeout(timeout):
+                if self._subshell is None:
+                    made = await self._answer("create_subshell_request", {})
+                    self._subshell = str(made.get("subshell_id"))
+                answer = await self._answer("look_request", {"name": name, "limit": limit}, self._subshell)
+        except TimeoutError:
+            self._subshell = None  # it may be stuck for ever in what it shows
+            text = f"the kernel did not answer within {timeout:g} s: a C call or a repr of its code blocks it"
+            raise KernelError(text) from None
+        if answer.get("status") != "ok":
+            raise KernelError(str(answer.get("message", "the kernel refused to answer")))
+        return answer.get("found")
+
+    async def _answer(self, kind: str, content: dict[str, Any], subshell: str | None = None) -> dict[str, Any]:
+        """The reply to a request: in a ``subshell``, or on the control channel."""
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        message = self._session.msg(kind, content)
+        msg_id = message["header"]["msg_id"]
+        replies = self._replies if subshell is None else self._answers
+        replies[msg_id] = lambda content: _settle(answer, content)
+        try:
+            if subshell is None:
+                self._send(1, self._control, message)
+            else:
+                message["header"]["subshell_id"] = subshell
+                self._send(0, self._shell, message)
+            return await answer
+        finally:
+            replies.pop(msg_id, None)
 
     def forget(self, msg_id: str) -> None:
         """What still comes for this request is late output; it belongs to nobody."""
@@ -99,9 +139,26 @@ class KernelClient:
         """
         self._ask("interrupt_request", {"msg_id": msg_id}, on_reply)
 
+    async def withdraw(self, msg_id: str, timeout: float) -> bool:
+        """Interrupt that cell when it begins; False if it has. A kernel that says nothing works on another cell."""
+        try:
+            async with asyncio.timeout(timeout):
+                return not (await self._answer("interrupt_request", {"msg_id": msg_id})).get("begun")
+        except TimeoutError:
+            return True
+
     def probe(self, on_reply: Callable[[dict[str, Any]], None]) -> None:
         """Ask the control thread which cell is running: the reply's ``running`` is its msg_id, or None."""
         self._ask("usage_request", {"py_code_mode": True}, on_reply)
+
+    async def stack(self, timeout: float) -> str | None:
+        """Where the running cell stands, "" when none runs, None when nothing came within ``timeout`` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                content = await self._answer("usage_request", {"py_code_mode": True, "stack": True})
+        except TimeoutError:
+            return None
+        return str(content.get("stack") or "")
 
     def shut_down(self) -> None:
         """Ask the kernel to end itself, and whatever it runs first."""
@@ -137,13 +194,13 @@ class KernelClient:
 
     def _on_shell(self, frames: list[bytes]) -> None:
         if message := self._unpack(frames):
-            if request := self._requests.get(message[1]):
+            if request := self._requests.get(message[1]["msg_id"]):
                 request.on_reply(message[2])
-            elif (answer := self._answers.pop(message[1], None)) and not answer.done():
-                answer.set_result(message[2])
+            elif answer := self._answers.pop(message[1]["msg_id"], None):
+                answer(message[2])
 
     def _on_control(self, frames: list[bytes]) -> None:
-        if (message := self._unpack(frames)) and (on_reply := self._replies.pop(message[1], None)):
+        if (message := self._unpack(frames)) and (on_reply := self._replies.pop(message[1]["msg_id"], None)):
             on_reply(message[2])
 
     def _on_iopub(self, frames: list[bytes]) -> None:
@@ -151,24 +208,28 @@ class KernelClient:
         if message is None:
             return
         kind, parent, content, buffers = message
-        if request := self._requests.get(parent):
+        if request := self._requests.get(parent["msg_id"]):
             request.on_iopub(kind, content, buffers)
-        elif kind == "iopub_welcome" and not self.ready.done():
-            self.ready.set_result(None)
+        elif kind == "iopub_welcome":
+            if not self.ready.done():
+                self.ready.set_result(None)
+        elif parent["msg_id"] and parent.get("session") != self._session.session:
+            self.others.on_iopub(kind, parent, content)
 
     def _on_disconnected(self, frames: list[bytes]) -> None:
         if not self._drained.done():
             self._drained.set_result(None)
 
-    def _unpack(self, frames: list[bytes]) -> tuple[str, str, dict[str, Any], list[bytes]] | None:
-        """(msg_type, parent's msg_id, content, buffers), or None for what is not a signed message."""
+    def _unpack(self, frames: list[bytes]) -> tuple[str, dict[str, Any], dict[str, Any], list[bytes]] | None:
+        """(msg_type, parent's header with its msg_id, content, buffers), or None for what is not a signed message."""
         try:
             start = frames.index(_DELIMITER) + 1
             signature, *parts = frames[start : start + 5]
             if len(parts) != 4 or not hmac.compare_digest(signature, self._session.sign(parts)):
                 return None
             header, parent, content = json.loads(parts[0]), json.loads(parts[1]), json.loads(parts[3])
-            return str(header["msg_type"]), str(parent.get("msg_id", "")), dict(content), frames[start + 5 :]
+            parent["msg_id"] = str(parent.get("msg_id", ""))
+            return str(header["msg_type"]), parent, dict(content), frames[start + 5 :]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
@@ -183,3 +244,8 @@ def _connect(context: zmq.Context[Any], kind: int, info: dict[str, Any], channel
     separator = "-" if info["transport"] == "ipc" else ":"
     socket.connect(f"{info['transport']}://{info['ip']}{separator}{port}")
     return socket
+
+
+def _settle(answer: asyncio.Future[dict[str, Any]], content: dict[str, Any]) -> None:
+    if not answer.done():
+        answer.set_result(content)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from kernel_bootstrap import codec
-from py_code_mode.results import ClearEvent, DisplayEvent, ExecutionResult, OutputCollector, StreamEvent
+from py_code_mode.results import ExecutionResult, OutputCollector
 
+from .messages import output_event
+from .others import not_run
 from .running import RunningKernel
 
 _REPLY_GRACE = 1.0
@@ -27,6 +29,9 @@ _IDLE_PROBES = 2
 
 _SILENT_PROBES = 12
 """A kernel that so often, in a row, neither begins the cell nor is idle (code of an earlier one blocks it) is lost."""
+
+_WITHDRAW_WAIT = 1.0
+"""A kernel that does not say in this time whether a cell has begun works on another one. Seconds."""
 
 _DRAIN_LIMIT = 1.0
 """What a dead kernel had sent is read within this, seconds."""
@@ -53,7 +58,9 @@ class Execution:
     ) -> None:
         self._kernel = kernel
         self._loop = asyncio.get_running_loop()
+        self._code = code
         self._collector = collector
+        self._others = kernel.client.others
         self._timeout = timeout
         self._grace = grace
         self._after_restart = after_restart
@@ -71,6 +78,9 @@ class Execution:
         self.interrupted = False
         self.lost = False
         self.mute = False
+        self.withdrawn = False
+        self.aborted = False
+        self._sent = self._loop.time()
         self._next_probe = self._loop.time() + _PROBE_EVERY
         asked = {"limit": max_value_bytes, "output_limit": max_output_bytes, "accepts": sorted(codec.accepted())}
         self.msg_id = kernel.client.execute(code, self, {"py_code_mode": asked})
@@ -82,15 +92,8 @@ class Execution:
     def on_iopub(self, kind: str, content: dict[str, Any], buffers: Sequence[Any]) -> None:
         """Take an iopub message of this cell."""
         self._idle_probes = 0  # of what it has sent, more may be under way
-        if kind == "stream":
-            text = str(content.get("text", ""))
-            self._collector.add(StreamEvent("stderr" if content.get("name") == "stderr" else "stdout", text))
-        elif kind in ("display_data", "execute_result", "update_display_data"):
-            display_id = _dict(content.get("transient")).get("display_id")
-            data, metadata = _dict(content.get("data")), _dict(content.get("metadata"))
-            self._collector.add(DisplayEvent(kind, data, metadata, None if display_id is None else str(display_id)))
-        elif kind == "clear_output":
-            self._collector.add(ClearEvent(bool(content.get("wait"))))
+        if event := output_event(kind, content):
+            self._collector.add(event)
         elif kind == "py_code_mode_value":
             self._value_buffers = buffers
         elif kind == "status":
@@ -106,6 +109,8 @@ class Execution:
     def on_reply(self, content: dict[str, Any]) -> None:
         """Take the execute_reply."""
         self._reply = content
+        # A cell of another client that failed has taken this one with it, unread.
+        self.aborted = content.get("status") == "aborted" and self._begun is None
         self._rouse()
 
     def interrupt(self) -> None:
@@ -147,6 +152,8 @@ class Execution:
             if self._stopping is None and now >= self._deadline():
                 self.timed_out = True
                 self._stop()
+            if self._stopping is not None and self._waits_for_others() and await self._withdraw():
+                return
             if self._stopping is not None:
                 if now >= self._stopping + self._grace:
                     break
@@ -164,7 +171,21 @@ class Execution:
     def _deadline(self) -> float:
         if self._timeout is None:
             return math.inf
-        return self._begun + self._timeout if self._begun is not None else math.inf
+        if self._begun is not None:
+            return self._begun + self._timeout
+        return self._sent + self._timeout if self._others.busy else math.inf
+
+    def _waits_for_others(self) -> bool:
+        """Whether another client's cell, which is not ours to end, has come in between."""
+        return self._begun is None and self._others.busy
+
+    async def _withdraw(self) -> bool:
+        """See to it that the cell will not run; False if it has begun all the same."""
+        if await self._kernel.client.withdraw(self.msg_id, _WITHDRAW_WAIT):
+            self.withdrawn = True
+            return True
+        self._on_begun()
+        return False
 
     def _stop(self) -> None:
         if self._stopping is None:
@@ -199,6 +220,7 @@ class Execution:
         running = content.get("running")
         if running is None and content.get("idle"):
             self._idle_probes += 1
+            self._others.forget()
             return
         self._idle_probes = 0
         if running is not None:
@@ -209,6 +231,7 @@ class Execution:
     def _on_begun(self) -> None:
         if self._begun is None:
             self._begun = self._loop.time()
+            self._collector.begin(self._code)
             self._rouse()
 
     def _rouse(self) -> None:
@@ -229,6 +252,8 @@ class Execution:
     # -- the result -------------------------------------------------------------------------------------
 
     async def _result(self) -> ExecutionResult:
+        if self.withdrawn:
+            return not_run(self._timeout if self.timed_out else None)
         fields = self._collector.finish()
         reply = self._reply or {}
         extra = self._extra(reply)
@@ -308,8 +333,3 @@ class Execution:
         stack = self._stack or (self._kernel.last_stack() if died else "")
         fields["traceback"] = f"{name}: {text}" + (f"\nIt stood at (most recent call last):\n{stack}" if stack else "")
         return fields
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    """``value`` where it is a dict; what a kernel sends need not be what it should be."""
-    return value if isinstance(value, dict) else {}

@@ -30,7 +30,7 @@ REPLY_TIMEOUT = 30.0
 CANCEL_WAIT = 5.0
 """Seconds that a cancelled spawn waits for the end of what it may have started."""
 CLOSE_TIMEOUT = 10.0
-"""Seconds for ending every process and removing the owned directories, before the supervisor is killed."""
+"""Seconds for ending every process and removing the owned paths, before the supervisor is killed."""
 SPAWNS_AT_ONCE = 64
 """Each holds four fds on its way; more at once would only wait for the same processors."""
 
@@ -207,16 +207,16 @@ class Processes:
         """Ends every process of ``owner``, daemons included. Raises ProcessError without a supervisor."""
         _warn_of((await self._ask("sweep", owner=self.mark(owner)))["left"])
 
-    def own_dir(self, path: str | os.PathLike[str]) -> None:
-        """Has a directory removed when this process is gone, whatever way it goes."""
-        self._tell("own_dir", path=_absolute(path))
+    def own_path(self, path: str | os.PathLike[str]) -> None:
+        """Has a file or directory removed when this process is gone, whatever way it goes."""
+        self._tell("own_path", path=_absolute(path))
 
-    def disown_dir(self, path: str | os.PathLike[str]) -> None:
-        """Forgets a directory, which is not removed then."""
-        self._tell("disown_dir", path=_absolute(path))
+    def disown_path(self, path: str | os.PathLike[str]) -> None:
+        """Forgets a file or directory, which is not removed then."""
+        self._tell("disown_path", path=_absolute(path))
 
     async def close(self) -> None:
-        """Ends every process and the supervisor, and removes the owned directories. Never raises."""
+        """Ends every process and the supervisor, and removes the owned paths. Never raises."""
         if not self._closing:
             if not self._gone.done():
                 self._request("shutdown", {}, [], self._on_shut_down)

@@ -13,6 +13,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,14 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.provisioning.provisioner_base import KernelProvisionerBase
 
 from kernel_bootstrap.wire import PROTOCOL_VERSION
+from py_code_mode import live
 from py_code_mode.errors import KernelStartError, LinkError
 from py_code_mode.host.server import Handlers, LinkServer
 
 from .engine import Engine
 from .forkserver import ForkServer
 from .launch import Launch
-from .processes import Process
+from .processes import Process, Processes
 
 _LONGEST_BASE = 60
 """A socket path has 107 bytes in all (unix(7)); a longer temporary directory gives way to /tmp."""
@@ -49,7 +51,10 @@ class CodeModeProvisioner(KernelProvisionerBase):
     _server: ForkServer | None = None
     _handlers: Handlers
     _process: Process | None = None
+    _processes: Processes
     _links = 0
+    published: Path | None = None
+    """The file by which other clients find it, once ``publish`` was called."""
 
     @classmethod
     def make(
@@ -70,6 +75,12 @@ class CodeModeProvisioner(KernelProvisionerBase):
         self.link.serve(handlers)
         return launch.identity(self.directory, self._process.give(launch.owner))
 
+    def publish(self, session: str, identity: str, since: datetime) -> None:
+        """Let other processes of this user find it, until ``cleanup``: see ``live``."""
+        if self.published is None:
+            own = self._processes.own_path
+            self.published = live.publish(self.connection_info, session, identity, since, self.pid, own)
+
     async def pre_launch(self, **kwargs: Any) -> dict[str, Any]:
         """Make the directory with the connection file; returns ``cmd``, ``env`` and ``cwd`` of the launch.
 
@@ -77,7 +88,7 @@ class CodeModeProvisioner(KernelProvisionerBase):
         """
         if not (hasattr(self, "directory") and self.directory.is_dir()):
             self.directory = _make_directory()
-            (await self._engine.processes()).own_dir(self.directory)
+            (await self._engine.processes()).own_path(self.directory)
             self.connection_info = self.given or _connection_info(self.directory)
         connection_file = self.directory / "kernel.json"
         connection_file.write_text(json.dumps(self.connection_info, default=bytes.decode))
@@ -105,7 +116,7 @@ class CodeModeProvisioner(KernelProvisionerBase):
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Start the process; returns the connection information."""
-        processes = await self._engine.processes()
+        processes = self._processes = await self._engine.processes()
         launch = self._launch
         if self._server is not None:
             self._process = await self._server.fork(self.directory, launch)
@@ -165,7 +176,10 @@ class CodeModeProvisioner(KernelProvisionerBase):
         if hasattr(self, "directory") and not restart:
             shutil.rmtree(self.directory, ignore_errors=True)
             processes = await self._engine.processes()
-            processes.disown_dir(self.directory)
+            processes.disown_path(self.directory)
+            if self.published is not None:
+                self.published.unlink(missing_ok=True)
+                processes.disown_path(self.published)
 
     def start_error(self, how: str) -> KernelStartError:
         """The error of a start that failed, with the last lines that the process wrote to its own stderr."""

@@ -8,6 +8,8 @@ import os
 import select
 import signal
 from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from kernel_bootstrap import faults
@@ -21,6 +23,9 @@ from .provisioner import CodeModeProvisioner, how_ended
 
 _KILL_WAIT = 5.0
 """How long to wait for the news that a killed process is gone; a stopped supervisor never brings it. Seconds."""
+
+_STACK_WAIT = 1.0
+"""A kernel that does not tell in this time where its code stands is in a C call, seconds."""
 
 _SHUTDOWN_GRACE = 2.0
 """A kernel that is asked to end has this long (its atexit handlers run); then it is killed. Seconds."""
@@ -141,6 +146,28 @@ class RunningKernel:
         """Undo ``on_end``."""
         if listener in self._listeners:
             self._listeners.remove(listener)
+
+    @property
+    def connection_file(self) -> Path:
+        """What other clients join it by."""
+        return self._provisioner.published or self._provisioner.directory / "kernel.json"
+
+    def publish(self, session: str, identity: str, since: datetime) -> None:
+        """Let it be found as the kernel of a session: see ``live``."""
+        self._provisioner.publish(session, identity, since)
+
+    async def stack(self) -> str:
+        """Where the running cell stands, "" when none runs. A C call that holds the GIL is shown by faulthandler."""
+        found = await self.client.stack(_STACK_WAIT)
+        if found is None and not self.ended:
+            before = self.last_stack()
+            self.request_stack()
+            loop = asyncio.get_running_loop()
+            last = loop.time() + _STACK_WAIT
+            # A signal handler in C writes it, which can wake nobody.
+            while (found := self.last_stack()) == before and loop.time() < last:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return found or ""
 
     def request_stack(self) -> None:
         """Let faulthandler write where the main thread stands; ``last_stack`` reads it."""
