@@ -26,7 +26,7 @@ KEY = "py_code_mode"
 def directory() -> Path:
     """The directory of the files, mode 0700, made if it is missing; what is left of dead hosts is removed.
 
-    Below XDG_RUNTIME_DIR, or where platformdirs says. Raises OSError when it is not this user's alone.
+    Below XDG_RUNTIME_DIR, /run/user or the temporary directory. Raises OSError when it is not this user's alone.
     """
     found = _directory()
     for path in found.iterdir():
@@ -97,10 +97,16 @@ def publish(
     return target
 
 
-def _directory() -> Path:
-    from platformdirs import user_runtime_path
+def _runtime() -> Path:
+    # Not platformdirs': that warns on stderr wherever there is no login session, as in containers.
+    for parent in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{os.geteuid()}"):
+        if parent and os.access(parent, os.W_OK):
+            return Path(parent, "py-code-mode")
+    return Path(tempfile.gettempdir(), f"py-code-mode-{os.geteuid()}")
 
-    made = user_runtime_path("py-code-mode", appauthor=False) / "sessions"
+
+def _directory() -> Path:
+    made = _runtime() / "sessions"
     made.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (made.parent, made):
         status = path.lstat()
