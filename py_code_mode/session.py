@@ -12,18 +12,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .asking import AsksWorkspace
-from .background import StartedRun
 from .errors import SessionClosedError
 from .handover import EventQueue
-from .journal import Journal
 from .results import BeginEvent, CellEvent, EndEvent, ExecutionResult, Listener, OutputEvent
-from .watching import Watched
+from .startedrun import StartedRun
+from .watch.journal import Journal
+from .watch.watched import Watched
 
 if TYPE_CHECKING:
     from .executors.base import Executor
     from .kernel.engine import Engine
-    from .notebook import Recorder
     from .storage.base import StorageBackend
+    from .watch.notebook import Recorder
     from .workspace import Workspace
 
 
@@ -189,7 +189,7 @@ class Session(AsksWorkspace, Watched):
             raise
         self._workspace = workspace
         if self._record is not None:
-            from .notebook import Recorder
+            from .watch.notebook import Recorder
 
             self._recorder = Recorder(self._record, self._journal, self._notebook)
         errors = report.get("errors", {})

@@ -19,7 +19,7 @@ LAYERS = (
         "py_code_mode.__main__",
         "py_code_mode",
     ),  # the last for its lazy exports
-    ("py_code_mode.session",),
+    ("py_code_mode.session", "py_code_mode.asking", "py_code_mode.startedrun", "py_code_mode.watch"),
     ("py_code_mode.workspace",),
     ("py_code_mode.executors",),
     ("py_code_mode.inprocess",),
@@ -29,6 +29,8 @@ LAYERS = (
         "py_code_mode.kernel.provisioner",
         "py_code_mode.kernel.execution",
         "py_code_mode.kernel.client",
+        "py_code_mode.kernel.others",
+        "py_code_mode.kernel.messages",
     ),
     ("py_code_mode.host",),
     ("py_code_mode.kernel",),  # the engine and virtualenvs, which know neither the session nor its namespaces
@@ -38,7 +40,13 @@ LAYERS = (
     ("py_code_mode.kernel.commands", "py_code_mode.kernel.processes", "py_code_mode.kernel.channel"),
     ("py_code_mode.deps",),
     ("py_code_mode.tools.hints", "py_code_mode.ranking"),
-    ("py_code_mode.results", "py_code_mode.resultview", "py_code_mode.errors", "py_code_mode.handover"),
+    (
+        "py_code_mode.results",
+        "py_code_mode.resultview",
+        "py_code_mode.errors",
+        "py_code_mode.handover",
+        "py_code_mode.live",
+    ),
     ("kernel_bootstrap",),
 )
 """From the top down. A module belongs to the layer that names most of it, and imports from its own and lower ones."""
@@ -50,6 +58,7 @@ SHARED = (
     "formats",
     "headtail",
     "html",
+    "look",
     "loops",
     "plaintext",
     "previews",

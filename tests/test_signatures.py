@@ -17,6 +17,7 @@ from py_code_mode.session import Session
 from .sessions import open_session
 
 COMMON = "extra_deps=None, allow_runtime_deps=True, sync_deps_on_start=False"
+RECORD = "record=None"  # beyond the reference
 
 
 def shape(function: Callable[..., Any]) -> str:
@@ -32,10 +33,10 @@ def shape(function: Callable[..., Any]) -> str:
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (Session, "(storage, executor=None, sync_deps_on_start=False)"),
-        (Session.from_base, f"(base, *, timeout=30.0, {COMMON})"),
-        (Session.subprocess, f"(base_path, *, timeout=60.0, {COMMON}, python_version=None, cache_venv=True)"),
-        (Session.inprocess, f"(base_path, *, timeout=30.0, {COMMON})"),
+        (Session, f"(storage, executor=None, sync_deps_on_start=False, *, {RECORD})"),
+        (Session.from_base, f"(base, *, timeout=30.0, {COMMON}, {RECORD})"),
+        (Session.subprocess, f"(base_path, *, timeout=60.0, {COMMON}, python_version=None, cache_venv=True, {RECORD})"),
+        (Session.inprocess, f"(base_path, *, timeout=30.0, {COMMON}, {RECORD})"),
         (Session.close, "()"),
         (Session.reset, "()"),
         (Session.supports, "(capability)"),

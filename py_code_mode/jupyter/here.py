@@ -7,12 +7,12 @@ from typing import Any
 
 from py_code_mode.deps.uvtool import find_uv
 from py_code_mode.errors import CapabilityError, VenvError
-from py_code_mode.executors.base import Capability, Host, Listener
+from py_code_mode.executors.base import Capability, Host
 from py_code_mode.executors.inprocess import InProcessConfig
 from py_code_mode.host.memory import MemoryLink
 from py_code_mode.inprocess.installer import BesideInstaller, SearchPath, packages_directory
 from py_code_mode.inprocess.names import four_names
-from py_code_mode.results import ExecutionResult
+from py_code_mode.results import ExecutionResult, Listener
 
 _ABSENT = object()
 

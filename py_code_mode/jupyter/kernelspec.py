@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from py_code_mode.errors import CodeModeError
+from py_code_mode.watch.notebook import spec_name, spec_title
 
 if TYPE_CHECKING:
     from jupyter_client.kernelspec import KernelSpecManager
@@ -48,12 +49,12 @@ class WorkspaceSpec:
 
 def default_name(base: Path) -> str:
     """The name of a kernelspec for ``base``, made from the directory's name."""
-    return re.sub(r"[^a-z0-9._-]+", "-", base.name.lower()).strip("._-") or "workspace"
+    return spec_name(str(base))
 
 
 def default_display_name(base: Path) -> str:
     """What people see in front ends for ``base``."""
-    return f"{base.name or base} (py-code-mode)"
+    return spec_title(str(base))
 
 
 def write(directory: Path, base: Path, display_name: str, *, provisioned: bool = True) -> None:

@@ -7,14 +7,15 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from .errors import CapabilityError
+from py_code_mode.errors import CapabilityError
+
 from .journal import EventReader, Journal
 
 if TYPE_CHECKING:
-    from .executors.base import Executor, Watchable
-    from .kernel.engine import Engine
-    from .storage.base import StorageBackend
-    from .workspace import Workspace
+    from py_code_mode.executors.base import Executor, Watchable
+    from py_code_mode.kernel.engine import Engine
+    from py_code_mode.storage.base import StorageBackend
+    from py_code_mode.workspace import Workspace
 
 
 class Watched(ABC):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Literal
 from weakref import WeakSet
 
-from .results import BeginEvent, CellEvent, ClearEvent, DisplayEvent, EndEvent, ExecutionResult, StreamEvent
+from py_code_mode.results import BeginEvent, CellEvent, ClearEvent, DisplayEvent, EndEvent, ExecutionResult, StreamEvent
 
 KEPT_BYTES = 50_000_000
 """Of code and outputs of past cells; the oldest go first."""

@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from .errors import StorageError
+from py_code_mode.errors import StorageError
+from py_code_mode.results import DisplayEvent, ExecutionResult, StreamEvent
+from py_code_mode.storage.disk import replace_file, storage_errors
+
 from .journal import Cell, Journal, merged
-from .results import DisplayEvent, ExecutionResult, StreamEvent
-from .storage.disk import replace_file, storage_errors
 
 _PACE = 20
 """A record is written again after this many times what the last writing took: so it costs a twentieth at most."""
