@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import queue
 import re
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,8 +16,6 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
-
-_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)/lab\?token=(\w+)")
 
 
 @dataclass
@@ -30,9 +25,9 @@ class Lab:
     process: subprocess.Popen[str]
     port: int
     token: str
+    base: Path
     folder: Path
     scratch: Path
-    said: list[str]
 
     def url(self, path: str) -> str:
         """An address for a browser."""
@@ -57,50 +52,31 @@ def lab(base: Path, folder: Path, *arguments: str) -> Iterator[Lab]:
     scratch = Path(tempfile.mkdtemp(prefix="lab"))
     env = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
     env |= {f"JUPYTER_{name.upper()}_DIR": str(folder / name) for name in ("data", "config", "runtime")}
-    command = [sys.executable, "-m", "py_code_mode", "lab", "--base", str(base), "--no-browser"]
-    process = subprocess.Popen(
-        [*command, "--port", str(free_port()), *arguments, "--", "--allow-root"],
-        env={**env, "TMPDIR": str(scratch)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    addresses: queue.Queue[tuple[str, str] | None] = queue.Queue()
-    said: list[str] = []
-
-    def read(lines: Any) -> None:
-        for line in lines:
-            said.append(line)
-            if found := _ADDRESS.search(line):
-                addresses.put((found[1], found[2]))
-        addresses.put(None)
-
-    reader = threading.Thread(target=read, args=[process.stdout])
-    reader.start()
-    try:
-        address = addresses.get(timeout=50)
-        assert address is not None, "".join(said)
-        wait_until_open(int(address[0]))
-        yield Lab(process, int(address[0]), address[1], folder, scratch, said)
-    finally:
-        process.terminate()
-        process.wait(30)
-        reader.join(30)
-        process.stdout.close()
-
-
-def wait_until_open(port: int) -> None:
-    """The server says its address a moment before it listens there."""
-    deadline = time.monotonic() + 20
-    while True:
+    # Where the sessions of agents are found: of these tests only.
+    env |= {"TMPDIR": str(scratch), "XDG_RUNTIME_DIR": os.environ.get("XDG_RUNTIME_DIR", tempfile.gettempdir())}
+    command = [sys.executable, "-m", "py_code_mode", "lab", "--base", str(base), "--no-browser", "--json"]
+    with (scratch.with_suffix(".log")).open("w+") as log:
+        process = subprocess.Popen(
+            [*command, "--port", str(free_port()), *arguments, "--", "--allow-root"],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        assert process.stdout is not None
         try:
-            socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            assert time.monotonic() < deadline
-            os.sched_yield()
-        else:
-            return
+            lines = iter(process.stdout.readline, "")  # it ends before if the server does
+            url = next(found for line in lines if (found := re.search(r'"url": ".*:(\d+)/lab\?token=(\w+)"', line)))
+            port, token = url.groups()
+            yield Lab(process, int(port), token, base, folder, scratch)
+        except BaseException:
+            log.seek(0)
+            print(log.read())
+            raise
+        finally:
+            process.terminate()
+            process.wait(30)
+            process.stdout.close()
 
 
 def free_port() -> int:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from py_code_mode.jupyter.kernelspec import write
+from py_code_mode.session import Session
 
 from .labs import Lab, lab
 
@@ -43,6 +47,7 @@ from IPython.display import HTML
 HTML("<table><tr><th>fruit</th><th>count</th></tr><tr><td>apples</td><td>3</td></tr></table>")"""
 
 QUICK_START = ["tools.say(word='hello from a tool').strip()", PICTURE, TABLE, "tools"]
+LOOK = ["answer", "answer += 1\ntools.say(word='joined').strip()"]
 LONG = ["import time\nprint('begun')\ntime.sleep(600)", "x = 'still here'", "'x' in globals()"]
 
 
@@ -65,16 +70,18 @@ def notebook(sources: list[str]) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on a workspace with a tool and two notebooks, for a user with a kernelspec that cannot start."""
+    """JupyterLab on a workspace with a tool and three notebooks, for a user with a kernelspec that cannot start."""
     base = tmp_path_factory.mktemp("browser") / "sales"
     (base / "tools").mkdir(parents=True)
     (base / "tools" / "say.yaml").write_text(TOOL)
-    for name, cells in (("quick-start", QUICK_START), ("long", LONG)):
+    for name, cells in (("quick-start", QUICK_START), ("long", LONG), ("look", LOOK)):
         (base / f"{name}.ipynb").write_text(json.dumps(notebook(cells)))
     folder = tmp_path_factory.mktemp("user")
     write(folder / "data/kernels/gone", base.with_name("nowhere"), "Gone")
-    with lab(base, folder) as server:
-        yield server
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # where sessions are found
+        with lab(base, folder) as server:
+            yield server
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +168,31 @@ def test_a_workspace_that_cannot_start_says_why_in_a_dialog(server, page):
     expect(dialog).to_contain_text("nowhere is not there any more.")
     picture_of(page, "cannot-start")
     dialog.get_by_role("button", name="Ok").click()
+
+
+def test_a_notebook_joins_the_kernel_of_a_live_agent_session_and_sees_its_variable(server, page):
+    session = Session.from_base(server.base)
+    # Playwright's loop occupies this thread.
+    with ThreadPoolExecutor(1) as agent:
+
+        def done(work: Coroutine[Any, Any, Any]) -> Any:
+            return agent.submit(asyncio.run, work).result(40)
+
+        done(session.start())
+        try:
+            assert done(session.run("answer = 6 * 7")).is_ok
+            open_path(page, server, "look.ipynb")
+            page.get_by_role("button", name="sales (py-code-mode)", exact=True).click()
+            kernels = page.locator(".jp-Dialog select")
+            live = kernels.locator("option", has_text="sales, live session")
+            kernels.select_option(value=live.get_attribute("value"))
+            picture_of(page, "select-session")
+            page.get_by_role("button", name="Select Kernel").click()
+            expect(page.locator(".jp-Toolbar-kernelName")).to_contain_text("sales, live session")
+            expect(run_cell(page, 0)).to_have_text("42")
+            expect(run_cell(page, 1)).to_have_text("'joined'")
+            picture_of(page, "joined")
+            result = done(session.run("answer"))
+            assert (result.value, result.stdout) == (43, "")
+        finally:
+            done(session.close())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import json
 import os
 import shutil
 import signal
@@ -16,7 +17,8 @@ import click
 
 from py_code_mode.errors import CodeModeError
 
-from .options import base_option
+from .options import base_option, json_option
+from .output import print_json
 
 _GRACE, _TRIES = 2.0, 5
 """Seconds for the server to end its kernels and itself, and how often it is told to before it is killed.
@@ -24,6 +26,7 @@ _GRACE, _TRIES = 2.0, 5
 Once is not enough: it stumbles over a kernel that has failed to start, or a live session that has ended meanwhile.
 """
 
+_LOOK_AGAIN = 0.05
 _NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -32,12 +35,13 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @base_option()
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="By default 8888, or the next that is free.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
+@json_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS OF JUPYTER LAB]")
-def command(base: Path, port: int | None, no_browser: bool, arguments: tuple[str, ...]) -> None:
+def command(base: Path, port: int | None, no_browser: bool, as_json: bool, arguments: tuple[str, ...]) -> None:
     """Open JupyterLab on the workspace: its files, its kernel, and the live sessions of agents as running kernels.
 
     Ctrl-C ends it. Your own settings, kernels and extensions of Jupyter are used; nothing is written to Jupyter's
-    folders, so settings that you change are forgotten.
+    folders, so settings that you change are forgotten. With --json, `url` and `pid` are printed when it is ready.
     """
     if importlib.util.find_spec("jupyterlab") is None:
         raise CodeModeError(f"JupyterLab is not installed: run {sys.executable} -m pip install 'py-code-mode[lab]'")
@@ -50,7 +54,7 @@ def command(base: Path, port: int | None, no_browser: bool, arguments: tuple[str
         options = [f"--ServerApp.port={port}"] if port else []
         options += ["--no-browser"] if no_browser else []
         argv = [sys.executable, "-P", "-m", "jupyterlab", *_options(base, name), *options, *arguments]
-        status = asyncio.run(_serve(argv, _environment(Path(home)), base))
+        status = asyncio.run(_serve(argv, _environment(Path(home)), base, as_json))
     if status:
         raise click.exceptions.Exit(status)
 
@@ -92,18 +96,27 @@ def _path(environment: Mapping[str, str], name: str, *, first: str = "", last: s
     return os.pathsep.join(part for part in (first, environment.get(name, ""), last) if part)
 
 
-async def _serve(argv: list[str], env: dict[str, str], cwd: Path) -> int:
+async def _serve(argv: list[str], env: dict[str, str], cwd: Path, as_json: bool) -> int:
     """Run the server until it ends, or is ended here by a signal; its exit status."""
     # In a group of its own: at Ctrl-C it would ask whether that was meant.
     server = await asyncio.create_subprocess_exec(
-        *argv, env=env, cwd=cwd, stdin=asyncio.subprocess.DEVNULL, process_group=0, preexec_fn=_end_with_parent
+        *argv,
+        env=env,
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=sys.stderr.fileno() if as_json else None,
+        process_group=0,
+        preexec_fn=_end_with_parent,
     )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in _ENDING:
         loop.add_signal_handler(signum, lambda: server.kill() if stop.is_set() else stop.set())
     end, stopping = loop.create_task(server.wait()), loop.create_task(stop.wait())
+    ready = loop.create_task(_tell(Path(env["JUPYTER_RUNTIME_DIR"]), server.pid)) if as_json else None
     await asyncio.wait({end, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if ready is not None:
+        ready.cancel()
     if end.done():
         stopping.cancel()
         return end.result() if end.result() >= 0 else 128 - end.result()
@@ -115,6 +128,21 @@ async def _serve(argv: list[str], env: dict[str, str], cwd: Path) -> int:
         server.kill()
         await end
     return 0
+
+
+async def _tell(runtime: Path, pid: int) -> None:
+    """Print where the server is, once it can be reached: it says so a moment before."""
+    while True:
+        try:
+            info = json.loads((runtime / f"jpserver-{pid}.json").read_text(encoding="utf-8"))
+            _, writer = await asyncio.open_connection(info["hostname"], info["port"])
+        except (OSError, ValueError):
+            await asyncio.sleep(_LOOK_AGAIN)
+        else:
+            writer.close()
+            print_json({"url": f"{info['url']}lab?token={info['token']}", "pid": pid})
+            sys.stdout.flush()
+            return
 
 
 def _end_with_parent() -> None:
