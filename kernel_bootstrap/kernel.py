@@ -31,6 +31,9 @@ EXTRA = "py_code_mode"
 VALUE_MESSAGE = "py_code_mode_value"
 """The iopub message that carries a value with binary buffers; sent before the idle of its cell."""
 
+_LONGEST_LINE, _MOST_CODE = 200, 10_000
+"""Characters of a running cell's first line that are told, and where that line is looked for."""
+
 
 class CodeModeKernel(IPythonKernel):
     """One kernel; made and started by ``app.CodeModeApp``."""
@@ -61,6 +64,7 @@ class CodeModeKernel(IPythonKernel):
             stream.in_user_code = self.interrupts.is_open
         self._request: dict[str, Any] = {}
         self._asked: dict[str, Any] | None = None
+        self._began = 0.0
         self._stack = ""
         self.stopping = False
         self.interrupts.install()
@@ -135,6 +139,7 @@ class CodeModeKernel(IPythonKernel):
             output.begin_cell(parent["header"], limit)
         shown = self._displays
         shown.limit, shown.room, shown.truncated = limit, limit, False
+        self._began = time.monotonic()
         self.interrupts.begin(parent["header"]["msg_id"])
         if self._asked is not None:
             # The busy may never leave: the io thread that sends it needs the GIL, which the code can hold for ever.
@@ -279,11 +284,20 @@ class CodeModeKernel(IPythonKernel):
     async def usage_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         if parent["content"].get(EXTRA):
             content = {"status": "ok", "running": self.interrupts.cell, "idle": self.interrupts.is_idle()}
+            content |= self._about_cell(self._request, self._asked, self._began)
             if parent["content"].get("stack") and self.interrupts.cell is not None:
                 content["stack"] = tracebacks.stack(self.interrupts.frame(), self.interrupts.task)
             self.session.send(stream, "usage_reply", content, parent, ident=ident)
         else:
             await super().usage_request(stream, ident, parent)
+
+    def _about_cell(self, request: dict[str, Any], asked: dict[str, Any] | None, began: float) -> dict[str, Any]:
+        """Of the running cell: the first line of its code, since when it runs, and whether a Session has sent it."""
+        if not request or request["header"]["msg_id"] != self.interrupts.cell:
+            return {}  # it begins or ends at this moment
+        first, _, more = request["content"]["code"][:_MOST_CODE].strip().partition("\n")
+        line = first[:_LONGEST_LINE] + (" …" if more or len(first) > _LONGEST_LINE else "")
+        return {"code": line, "seconds": time.monotonic() - began, "by": "other" if asked is None else "session"}
 
     # -- whose output -----------------------------------------------------------------------------------
 

@@ -56,8 +56,12 @@ class LiveSession:
 
 def sessions() -> list[LiveSession]:
     """The live sessions of this user, oldest first. Raises OSError for a directory that is not this user's alone."""
-    found = [session for path in _directory().iterdir() if (session := _read(path)) is not None]
-    return sorted(found, key=lambda session: (session.since, session.id))
+    found: dict[str, LiveSession] = {}
+    # Of a session that is being reset the last kernel is still there: the newer file is that of the next.
+    for path in sorted(_directory().iterdir(), key=_written):
+        if (session := _read(path)) is not None:
+            found[session.id] = session
+    return sorted(found.values(), key=lambda session: (session.since, session.id))
 
 
 def publish(
@@ -107,11 +111,14 @@ def _runtime() -> Path:
 
 def _directory() -> Path:
     made = _runtime() / "sessions"
-    made.mkdir(mode=0o700, parents=True, exist_ok=True)
     for path in (made.parent, made):
+        path.mkdir(mode=0o700, exist_ok=True)
         status = path.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-            raise PermissionError(f"{path} is not a directory of this user")
+            raise PermissionError(
+                f"{path}, where live sessions are found, is not a directory of this user: "
+                "remove it, or set XDG_RUNTIME_DIR to a directory of your own"
+            )
         if stat.S_IMODE(status.st_mode) != 0o700:
             path.chmod(0o700)
     return made
@@ -140,11 +147,19 @@ def _read(path: Path) -> LiveSession | None:
     return session
 
 
+def _written(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _started(pid: int) -> str | None:
     """When a process began, in the kernel's own words: with its pid it names the process. None: there is none."""
     try:
         # The name of the program may hold anything, so the fields are counted from its end (proc(5): 22, starttime).
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]  # what has ended may not have been waited for
     except (OSError, IndexError):
         pass
     try:

@@ -31,17 +31,21 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session", autouse=True)
 def scratch() -> Iterator[Path]:
-    """A temporary directory that only these tests use: what is left in it was left by them."""
-    before, known = os.environ.get("TMPDIR"), tempfile.tempdir
+    """A temporary directory that only these tests use: what is left in it was left by them.
+
+    Live sessions are found in it too, so that nobody sees those of others.
+    """
+    known = tempfile.tempdir
     directory = tempfile.mkdtemp(prefix="cm")
     Path(directory).chmod(0o755)  # some tests look from another user's side
-    os.environ["TMPDIR"] = tempfile.tempdir = directory
-    yield Path(directory)
+    runtime = Path(directory, "runtime")
+    runtime.mkdir(mode=0o700)
+    tempfile.tempdir = directory
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", directory)
+        patch.setenv("XDG_RUNTIME_DIR", str(runtime))
+        yield Path(directory)
     tempfile.tempdir = known
-    if before is None:
-        del os.environ["TMPDIR"]
-    else:
-        os.environ["TMPDIR"] = before
     left = [path.name for path in Path(directory).glob("code-mode-*")]
     shutil.rmtree(directory, ignore_errors=True)
     assert not left, f"kernels left their directories behind: {left}"

@@ -33,12 +33,16 @@ COMMANDS = {
     "workflows": "List, show, search, add, remove and run workflows.",
     "artifacts": "List, show, add, get and remove artifacts.",
     "deps": "List, add, remove and install packages.",
+    "sessions": "Show the live sessions, and what they do.",
+    "attach": "Open a console on a live session.",
     "lab": "Open JupyterLab on a workspace.",
     "jupyter": "Install, list and remove kernelspecs for Jupyter's front ends.",
     "cache": "List and clean the cached virtualenvs.",
     "doctor": "Check that everything needed is there.",
 }
-"""Name and one line of each command; it lives as ``command`` in the module of its name."""
+"""Name and one line of each command; it lives as ``command`` in the module of its name, or in that of ``_MODULES``."""
+
+_MODULES = {"sessions": "live"}
 
 
 class App(click.Group):
@@ -52,7 +56,7 @@ class App(click.Group):
         """The command of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(f".{cmd_name}", __package__).command
+        command = importlib.import_module(f".{_MODULES.get(cmd_name, cmd_name)}", __package__).command
         assert isinstance(command, click.Command)
         return command
 
