@@ -36,8 +36,25 @@ class CellCompiler(XCachingCompiler):
         return f"<cell {number}>"
 
 
+class _OfThread:
+    """An attribute that each thread has for itself."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return getattr(self._local, "value", None)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        self._local.value = value
+
+
 class CellDisplayHook(ZMQShellDisplayHook):
     """Shows the value of a cell; keeps the last few only, so that old results free their memory."""
+
+    # What a subshell shows must not become the value of the cell that is running.
+    exec_result = _OfThread()
+    msg = _OfThread()
 
     def cull_cache(self) -> None:
         kept = self.shell.user_ns["_oh"]
@@ -174,7 +191,8 @@ class CellShell(ZMQInteractiveShell):
     def _failed(self, result: Any, error: BaseException) -> None:
         if result is not None:
             result.error_in_exec = error
-        self.showtraceback((type(error), error, error.__traceback__), running_compiled_code=True)
+        tb = tracebacks.of_user(error.__traceback__)
+        self.showtraceback((type(error), error, tb), running_compiled_code=True)
 
     def showtraceback(self, exc_tuple: Any = None, *args: Any, **kwargs: Any) -> None:
         self._note(exc_tuple)

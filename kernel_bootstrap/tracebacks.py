@@ -40,6 +40,20 @@ def plain(error: BaseException, tb: TracebackType | None) -> str:
     return text
 
 
+def of_user(tb: TracebackType | None) -> TracebackType | None:
+    """``tb`` without the frames that ``plain`` leaves out; ``tb`` where there are no others."""
+    entries = []
+    entry = tb
+    while entry is not None:
+        entries.append(entry)
+        entry = entry.tb_next
+    made: TracebackType | None = None
+    for entry in reversed(entries):
+        if not _is_hidden(entry.tb_frame.f_code.co_filename):
+            made = TracebackType(made, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return made or tb
+
+
 def message(error: BaseException) -> str:
     """``str(error)``, whatever that does."""
     try:

@@ -80,11 +80,12 @@ class Execution:
         self.mute = False
         self.withdrawn = False
         self.aborted = False
+        self._told = False
         self._sent = self._loop.time()
         self._next_probe = self._loop.time() + _PROBE_EVERY
         asked = {"limit": max_value_bytes, "output_limit": max_output_bytes, "accepts": sorted(codec.accepted())}
         self.msg_id = kernel.client.execute(code, self, {"py_code_mode": asked})
-        kernel.link.on_begun(self.msg_id, self._on_begun)
+        kernel.link.on_begun(self.msg_id, self._on_code)
         kernel.on_end(self._rouse)
 
     # -- what comes in ----------------------------------------------------------------------------------
@@ -96,6 +97,8 @@ class Execution:
             self._collector.add(event)
         elif kind == "py_code_mode_value":
             self._value_buffers = buffers
+        elif kind == "execute_input":
+            self._on_code()
         elif kind == "status":
             self._on_status(content.get("execution_state"))
 
@@ -110,7 +113,7 @@ class Execution:
         """Take the execute_reply."""
         self._reply = content
         # A cell of another client that failed has taken this one with it, unread.
-        self.aborted = content.get("status") == "aborted" and self._begun is None
+        self.aborted = content.get("status") == "aborted"
         self._rouse()
 
     def interrupt(self) -> None:
@@ -231,8 +234,14 @@ class Execution:
     def _on_begun(self) -> None:
         if self._begun is None:
             self._begun = self._loop.time()
-            self._collector.begin(self._code)
             self._rouse()
+
+    def _on_code(self) -> None:
+        """The kernel has come to the code itself; it may be busy with refusing it."""
+        self._on_begun()
+        if not self._told:
+            self._told = True
+            self._collector.begin(self._code)
 
     def _rouse(self) -> None:
         if self._wake is not None and not self._wake.done():
