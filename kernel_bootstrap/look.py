@@ -109,7 +109,8 @@ def _shown(value: Any, room: int, depth: int) -> str:
     if kind in (list, tuple, set, frozenset):
         left, right = _BRACKETS[kind.__name__]
         items = [_short(item, room, depth - 1) for item in itertools.islice(value, _ITEMS)] if depth else []
-        return f"{left}{_listed(items, len(value))}{right}" if value else repr(value)
+        comma = "," if kind is tuple and len(value) == 1 else ""
+        return f"{left}{_listed(items, len(value))}{comma}{right}" if value else repr(value)
     if kind is dict:
         some = list(itertools.islice(value.items(), _ITEMS)) if depth else []
         items = [f"{_short(k, room, depth - 1)}: {_short(v, room, depth - 1)}" for k, v in some]

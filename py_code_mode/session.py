@@ -196,18 +196,22 @@ class Session(AsksWorkspace, Watched):
         return "; ".join(f"{name}: {errors.get(name, 'no reason given')}" for name in report.get("failed", ()))
 
     async def _close(self, closed: Future[None]) -> None:
+        failed = ""
         try:
             if self._engine is not None:
                 try:
-                    await self._engine.call(self._close_on())
+                    failed = await self._engine.call(self._close_on())
                 finally:
                     await self._engine.release()
         except SessionClosedError:
             pass  # of the process that forked this one: nothing here is ours to end
         finally:
             closed.set_result(None)
+        if failed:
+            warnings.warn(f"the record of the session is not whole: {failed}", RuntimeWarning, stacklevel=3)
 
-    async def _close_on(self) -> None:
+    async def _close_on(self) -> str:
+        """Close everything; returns why the record could not be written, "" where it could."""
         if self._opening is not None and not self._opening.done():
             self._opening.cancel()
             await asyncio.wait({self._opening})
@@ -216,8 +220,7 @@ class Session(AsksWorkspace, Watched):
                 await self._workspace.close()
         finally:
             self._journal.close()
-            if self._recorder is not None:
-                await self._recorder.close()
+        return "" if self._recorder is None else await self._recorder.close()
 
     async def reset(self) -> None:
         """Clear all variables; the namespaces, workflows, artifacts and packages stay."""

@@ -21,7 +21,7 @@ class StartedRun:
         self._execute = execute
         self._events: list[OutputEvent] = []
         self._readers: list[Callable[[OutputEvent | None], None]] = []
-        self._begun = self._cancelled = False
+        self._begun = self._cancelled = self._over = False
         self._task: asyncio.Task[ExecutionResult] | None = None
         self._future = asyncio.run_coroutine_threadsafe(self._run(), engine.loop)
 
@@ -75,6 +75,7 @@ class StartedRun:
             self._hear(EndEvent(result))
             return result
         finally:
+            self._over = True
             for put in self._readers:
                 put(None)
             self._readers.clear()
@@ -94,7 +95,7 @@ class StartedRun:
     def _replay(self, put: Callable[[OutputEvent | None], None]) -> None:
         for event in self._events:
             put(event)
-        if self._future.done():
+        if self._over:
             put(None)
         else:
             self._readers.append(put)

@@ -199,7 +199,9 @@ async def test_a_persons_damage_is_repaired_before_the_sessions_next_cell(sessio
 
 
 async def test_a_persons_cell_that_kills_the_kernel_ends_a_run_that_waits(session, person):
-    await begun(person, "import os, time; time.sleep(0.5); os._exit(3)")
+    events = session.events()
+    person.execute("import os, time; time.sleep(0.5); os._exit(3)")
+    await anext(events)  # the host knows of it
     result = await session.run("1 + 1")
     assert (result.value, result.kernel_restarted) == (2, True)
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import jupyter_client.session
 import zmq
+from jupyter_client.jsonutil import json_default
 
 from py_code_mode.errors import KernelError, KernelStartError
 
@@ -47,6 +48,7 @@ class KernelClient:
         self._session = jupyter_client.session.Session(
             key=info["key"], signature_scheme=info["signature_scheme"], digest_history_size=0
         )
+        self._session.pack = _pack
         self.others = OtherClients()
         self._subshell: str | None = None
         self._requests: dict[str, Request] = {}
@@ -249,3 +251,8 @@ def _connect(context: zmq.Context[Any], kind: int, info: dict[str, Any], channel
 def _settle(answer: asyncio.Future[dict[str, Any]], content: dict[str, Any]) -> None:
     if not answer.done():
         answer.set_result(content)
+
+
+def _pack(content: Any) -> bytes:
+    # In ASCII, so that code with a lone surrogate reaches the kernel, which says what is wrong with it.
+    return json.dumps(content, default=json_default).encode("ascii")

@@ -70,7 +70,7 @@ class Recorder:
         self._changed = False
         self._pause = 0.0
         self._closing = asyncio.Event()
-        self.error: StorageError | None = None
+        self._failed = ""
         journal.on_end = self._on_end
 
     def _on_end(self, cell: Cell) -> None:
@@ -88,18 +88,17 @@ class Recorder:
             started = time.monotonic()
             try:
                 await asyncio.to_thread(lambda: write(self._path, self._make()))
-                self.error = None
+                self._failed = ""
             except StorageError as error:
-                self.error = error
+                self._failed = str(error)
             self._pause = _PACE * (time.monotonic() - started)
 
-    async def close(self) -> None:
-        """Write what is not written yet. Raises StorageError when the last writing failed."""
+    async def close(self) -> str:
+        """Write what is not written yet; returns why that failed, "" where it did not."""
         self._closing.set()
         if self._writing is not None:
             await self._writing
-        if self.error is not None:
-            raise self.error
+        return self._failed
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
