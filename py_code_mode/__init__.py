@@ -50,11 +50,13 @@ if TYPE_CHECKING:
     from .executors.base import Capability, Executor
     from .executors.inprocess import InProcessConfig, InProcessExecutor
     from .executors.kernel import SubprocessConfig, SubprocessExecutor
-    from .results import ClearEvent, DisplayEvent, EndEvent, ExecutionResult, OutputEvent, StreamEvent
+    from .results import BeginEvent, ClearEvent, DisplayEvent, EndEvent, ExecutionResult, OutputEvent, StreamEvent
     from .session import Session
+    from .startedrun import StartedRun
     from .storage.base import StorageBackend
     from .storage.file import FileStorage
     from .storage.memory import MemoryStorage
+    from .watch.journal import MissedEvents, SessionEvent
 
     __version__: str
 
@@ -63,6 +65,7 @@ __all__ = [
     "ArtifactFormatError",
     "ArtifactNameError",
     "ArtifactNotFoundError",
+    "BeginEvent",
     "Capability",
     "CapabilityError",
     "ClearEvent",
@@ -83,6 +86,7 @@ __all__ = [
     "KernelStartError",
     "LinkError",
     "MemoryStorage",
+    "MissedEvents",
     "OutputEvent",
     "ProcessError",
     "PythonNotFoundError",
@@ -91,6 +95,8 @@ __all__ = [
     "Session",
     "SessionClosedError",
     "SessionError",
+    "SessionEvent",
+    "StartedRun",
     "StorageBackend",
     "StorageError",
     "StreamEvent",
@@ -116,6 +122,7 @@ _HOMES = {
     ".executors.inprocess": ("InProcessConfig", "InProcessExecutor"),
     ".executors.kernel": ("SubprocessConfig", "SubprocessExecutor"),
     ".results": (
+        "BeginEvent",
         "ClearEvent",
         "DisplayEvent",
         "EndEvent",
@@ -124,9 +131,11 @@ _HOMES = {
         "StreamEvent",
     ),
     ".session": ("Session",),
+    ".startedrun": ("StartedRun",),
     ".storage.base": ("StorageBackend",),
     ".storage.file": ("FileStorage",),
     ".storage.memory": ("MemoryStorage",),
+    ".watch.journal": ("MissedEvents", "SessionEvent"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 """Where each name lives; what is not here is one of the errors."""

@@ -16,6 +16,7 @@ from py_code_mode import errors
 
 OTHERS = {
     "Capability",
+    "BeginEvent",
     "ClearEvent",
     "DisplayEvent",
     "EndEvent",
@@ -25,8 +26,11 @@ OTHERS = {
     "InProcessConfig",
     "InProcessExecutor",
     "MemoryStorage",
+    "MissedEvents",
     "OutputEvent",
     "Session",
+    "SessionEvent",
+    "StartedRun",
     "StorageBackend",
     "StreamEvent",
     "SubprocessConfig",

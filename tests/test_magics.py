@@ -294,7 +294,7 @@ def test_an_interrupt_of_what_is_no_cell_cancels_it_once_and_raises_after_its_cl
 
         try:
             post("begun")
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             post("cancelled")
             await asyncio.sleep(0.01)
