@@ -204,6 +204,8 @@ async def test_a_persons_cell_that_kills_the_kernel_ends_a_run_that_waits(sessio
     await anext(events)  # the host knows of it
     result = await session.run("1 + 1")
     assert (result.value, result.kernel_restarted) == (2, True)
+    ended = await anext(events)
+    assert (ended.by, ended.event.result.error) == ("other", "KernelDiedError: the kernel has ended")
 
 
 async def test_events_tell_of_the_cells_of_others_and_mark_them(session, person):

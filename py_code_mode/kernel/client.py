@@ -189,6 +189,7 @@ class KernelClient:
             reader.close()
         if not self.ready.done():
             self.ready.cancel()
+        self.others.forget("KernelDiedError: the kernel has ended")
 
     def _send(self, reader: int, socket: zmq.Socket[bytes], message: dict[str, Any]) -> None:
         socket.send_multipart(self._session.serialize(message))

@@ -69,7 +69,10 @@ class Engine:
             return  # in a forked child there is no such thread, and nothing that is the child's to end
         await self.call(self._close())
         self.loop.call_soon_threadsafe(self.loop.stop)
-        await asyncio.to_thread(self._thread.join)
+        try:
+            await asyncio.to_thread(self._thread.join)
+        except RuntimeError:  # the interpreter is ending, and takes no more work for threads
+            self._thread.join()
 
     @property
     def context(self) -> zmq.Context[Any]:

@@ -72,14 +72,14 @@ class OtherClients:
         if content.get("running") is None and content.get("idle"):
             self.forget()
 
-    def forget(self) -> None:
-        """What is still open has lost its end, or its kernel."""
+    def forget(self, error: str | None = None) -> None:
+        """What is still open has lost its end, or by ``error`` its kernel."""
         for msg_id in list(self._cells):
-            self._end(msg_id)
+            self._end(msg_id, error)
 
-    def _end(self, msg_id: str) -> None:
+    def _end(self, msg_id: str, error: str | None = None) -> None:
         if cell := self._cells.pop(msg_id):
-            cell.end()
+            cell.end(error)
         self._settle()
 
     def _settle(self) -> None:
@@ -141,7 +141,9 @@ class _Cell:
         elif event := output_event(kind, content):
             self._collector.add(event)
 
-    def end(self) -> None:
+    def end(self, error: str | None) -> None:
+        if error is not None:
+            self._fields |= {"error": error, "error_name": error.partition(":")[0], "traceback": error}
         elapsed = (self._loop.time() - self._began) * 1000
         fields = self._collector.finish() | self._fields
         self._listener(EndEvent(ExecutionResult(execution_time_ms=elapsed, **fields)))

@@ -57,7 +57,7 @@ class Cell:
             self.began = datetime.now(UTC)
         elif isinstance(event, EndEvent):
             self.result = replace(event.result, value=None, stdout="", stderr="", outputs=())
-            self.size = len(self.code) + sum(map(_size, self.outputs))
+            self.size = len(self.code) + len(event.result.traceback or "") + sum(map(_size, self.outputs))
         elif isinstance(event, ClearEvent):
             self._clear_next = event.wait
             if not event.wait:
