@@ -65,6 +65,7 @@ class CliTool:
         """
         argv = self.argv(recipe, args, kwargs)
         definition = self.definition
+        program = definition.command[0]
         env = {**os.environ, **self._env()}
         cwd = str(self._cwd or Path.cwd())
         try:
@@ -78,13 +79,13 @@ class CliTool:
             )
         except TimeoutError:
             raise ToolTimeoutError(
-                self._text(f"{argv[0]!r} was ended at its time limit of {definition.timeout:g} s"),
+                self._text(f"{program!r} was ended at its time limit of {definition.timeout:g} s"),
                 tool=definition.name,
                 timeout=definition.timeout,
             ) from None
         except OutputLimit:
             raise ToolOutputError(
-                self._text(f"{argv[0]!r} was ended: it wrote more than max_output, {definition.max_output} bytes"),
+                self._text(f"{program!r} was ended: it wrote more than max_output, {definition.max_output} bytes"),
                 tool=definition.name,
                 limit=definition.max_output,
             ) from None
@@ -93,7 +94,7 @@ class CliTool:
         except OSError as error:
             raise self._not_started(error, argv[0], env) from None
         if done.exit_code != 0:
-            raise self._failed(argv[0], done)
+            raise self._failed(program, done)
         return done.stdout.decode("utf-8", "replace")
 
     def argv(self, recipe: str | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
