@@ -31,7 +31,7 @@ _MOST_LINES = 400
 _STYLE: Final = """<style>
 div.code-mode{overflow-x:auto;line-height:1.45;font-size:var(--jp-ui-font-size1,13px)}
 div.code-mode .title{font-size:1.1em;font-weight:600;margin-bottom:.3em}
-div.code-mode .title code{font-size:1em}
+div.code-mode.code-mode .title code{font-size:1em}
 div.code-mode .quiet,div.code-mode caption{opacity:.65;font-weight:400;font-size:.95em}
 div.code-mode .tag{border:1px solid rgba(128,128,128,.5);border-radius:.8em;padding:0 .5em;margin-right:.3em;\
 font-size:.85em;font-weight:400;white-space:nowrap}
@@ -45,9 +45,10 @@ div.code-mode p{margin:.2em 0 .5em}
 div.code-mode tbody tr{background:none}
 div.code-mode tbody tr:nth-child(even){background:rgba(128,128,128,.09)}
 div.code-mode.code-mode .number{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
-div.code-mode code,div.code-mode pre{font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);\
+div.code-mode.code-mode code,div.code-mode.code-mode pre{\
+font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);\
 background:none;padding:0;color:inherit;font-size:.95em}
-div.code-mode pre{white-space:pre;overflow-x:auto;margin:.4em 0;padding:.5em .7em;\
+div.code-mode.code-mode pre{white-space:pre;overflow-x:auto;margin:.4em 0;padding:.5em .7em;\
 background:rgba(128,128,128,.09);line-height:1.4}
 div.code-mode summary{cursor:pointer;display:list-item;padding:.1em 0}
 div.code-mode details>table,div.code-mode details>p{margin-left:1.1em}

@@ -23,7 +23,7 @@ _LONGEST_VALUE = 4000
 _IMAGES = ("image/png", "image/jpeg", "image/gif", "image/webp")
 _FONT = (
     "font-family:var(--jp-code-font-family,ui-monospace,Menlo,Consolas,monospace);"
-    "white-space:pre-wrap;max-height:40em;overflow:auto"
+    "font-size:var(--jp-code-font-size,13px);white-space:pre-wrap;max-height:40em;overflow:auto;margin:0;padding:0"
 )
 _STDERR = f"{_FONT};background:var(--jp-rendermime-error-background,rgba(220,60,60,.12))"
 _ERROR = f"{_FONT};border-left:3px solid var(--jp-error-color1,#d6433b);padding-left:.6em"

@@ -62,7 +62,7 @@ SHOWN = {
         "notebook": ("stdout", "by other"),
     },
     "exploring-a-workspace": {
-        "look-workflows": ("text/html", "publish.py:4"),
+        "look-workflows": ("text/html", "publish.py:1"),
         "look-picture": ("text/html", "data:image/svg+xml"),
         "look-table": ("text/html", "2015-12-11"),
         "repair": ("text/plain", "'begin': '2015-06-30', 'days': 6"),
