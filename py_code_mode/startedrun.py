@@ -69,6 +69,8 @@ class StartedRun:
     async def _run(self) -> ExecutionResult:
         # In a task of its own, so that a cancelled one still gives what it has printed.
         self._task = asyncio.ensure_future(self._execute(self._hear))
+        if self._cancelled:
+            self._task.cancel()  # before it has begun
         try:
             await asyncio.wait({self._task})
             result = self._interrupted() if self._task.cancelled() else self._task.result()
@@ -81,7 +83,7 @@ class StartedRun:
             self._readers.clear()
 
     def _cancel(self) -> None:
-        if self._task is not None and self._task.cancel():
+        if self._task is None or self._task.cancel():
             self._cancelled = True
 
     def _hear(self, event: CellEvent) -> None:

@@ -207,6 +207,19 @@ async def test_started_runs_queue_and_the_queue_can_be_left(session):
     assert (await session.run("'never' in globals()")).value is False
 
 
+async def test_a_run_that_is_cancelled_at_once_tells_truly_whether_it_began(session):
+    unbegun = []
+    for number in range(30):
+        run = session.start_run(f"v{number} = 1")
+        run.cancel()
+        result = await run.result()
+        assert (result.error_name, run.status) == ("KeyboardInterrupt", "cancelled")
+        if "before it began" in result.error:
+            unbegun.append(f"v{number}")
+    assert unbegun
+    assert (await session.run(f"[name for name in {unbegun} if name in globals()]")).value == []
+
+
 async def test_a_cancelled_run_gives_what_it_had_printed(session):
     run = session.start_run("import time\nprint('so far', flush=True)\ntime.sleep(30)")
     async for event in run.events():
