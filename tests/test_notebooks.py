@@ -56,7 +56,7 @@ SHOWN = {
     },
     "watching-a-session": {
         "look-variables": ("stdout", "found        dict"),
-        "look-stack": ("stdout", "time.sleep(0.3)"),
+        "look-stack": ("stdout", "<cell 1>"),
         "result": ("text/plain", "('done', ('2012', '2013'))"),
         "join-events": ("stdout", "by other: StreamEvent"),
         "notebook": ("stdout", "by other"),
