@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -32,21 +33,6 @@ TOOL = (
     "name: say\ntype: cli\ndescription: Say a word\ncommand: echo\nschema: {positional: [{name: word, type: string}]}\n"
 )
 
-PICTURE = """\
-import struct, zlib
-from IPython.display import Image
-def chunk(kind, data):
-    body = kind + data
-    return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
-rows = b"".join(b"\\0" + bytes(v for x in range(200) for v in (x, y * 2, 150)) for y in range(100))
-Image(b"\\x89PNG\\r\\n\\x1a\\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 200, 100, 8, 2, 0, 0, 0))
-      + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b""))"""
-
-TABLE = """\
-from IPython.display import HTML
-HTML("<table><tr><th>fruit</th><th>count</th></tr><tr><td>apples</td><td>3</td></tr></table>")"""
-
-QUICK_START = ["tools.say(word='hello from a tool').strip()", PICTURE, TABLE, "tools"]
 LOOK = ["answer", "answer += 1\ntools.say(word='joined').strip()"]
 LONG = ["import time\nprint('begun')\ntime.sleep(600)", "x = 'still here'", "'x' in globals()"]
 
@@ -64,17 +50,18 @@ def notebook(sources: list[str]) -> dict[str, object]:
         }
         for number, source in enumerate(sources)
     ]
-    kernelspec = {"name": "sales", "display_name": "sales (py-code-mode)"}
+    kernelspec = {"name": "notebooks", "display_name": "notebooks (py-code-mode)"}
     return {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernelspec}, "cells": cells}
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab on a workspace with a tool and three notebooks, for a user with a kernelspec that cannot start."""
-    base = tmp_path_factory.mktemp("browser") / "sales"
-    (base / "tools").mkdir(parents=True)
+    """JupyterLab on a copy of the documentation's folder with two notebooks more, for a user with a kernelspec that
+    cannot start."""
+    base = tmp_path_factory.mktemp("browser") / "notebooks"
+    shutil.copytree(ROOT / "notebooks", base)
     (base / "tools" / "say.yaml").write_text(TOOL)
-    for name, cells in (("quick-start", QUICK_START), ("long", LONG), ("look", LOOK)):
+    for name, cells in (("long", LONG), ("look", LOOK)):
         (base / f"{name}.ipynb").write_text(json.dumps(notebook(cells)))
     folder = tmp_path_factory.mktemp("user")
     write(folder / "data/kernels/gone", base.with_name("nowhere"), "Gone")
@@ -105,7 +92,7 @@ def open_path(page: Page, server: Lab, path: str) -> None:
 
 def status(page: Page, state: str) -> Locator:
     """Where the status bar says that the kernel is in this state."""
-    return page.get_by_role("button", name=f"sales (py-code-mode) | {state}")
+    return page.get_by_role("button", name=f"notebooks (py-code-mode) | {state}")
 
 
 def cells(page: Page) -> Locator:
@@ -126,16 +113,21 @@ def picture_of(page: Page, name: str) -> None:
 
 def test_run_all_shows_what_a_tool_says_an_image_and_a_table(server, page):
     open_path(page, server, "quick-start.ipynb")
-    expect(page.locator(".jp-Toolbar-kernelName")).to_have_text("sales (py-code-mode)")
+    expect(page.locator(".jp-Toolbar-kernelName")).to_have_text("notebooks (py-code-mode)")
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
-    output = [cells(page).nth(number).locator(".jp-OutputArea-output") for number in range(4)]
-    expect(output[3]).to_contain_text("Say a word")
-    expect(output[0]).to_have_text("'hello from a tool'")
-    image = output[1].locator("img")
+    outputs = page.locator(".jp-Notebook .jp-OutputArea-output")
+    expect(cells(page).last.locator(".jp-InputPrompt")).not_to_have_text(re.compile(r"\[[* ]\]"))
+    expect(outputs.filter(has_text="Traceback")).to_have_count(0)
+    # What the tools `grep` and `sort` said of the weather in Seattle, the table of the tools, and the drawn stripes.
+    expect(outputs.filter(has_text="2015-03-15,55.9").first).to_be_visible()
+    expect(outputs.locator("table", has_text="tools.grep").first).to_be_visible()
+    image = page.locator(".jp-RenderedSVG img").last
     expect(image).to_be_visible()
-    assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [200, 100]
-    expect(output[2].locator("table tr").nth(1).locator("td")).to_have_text(["apples", "3"])
+    assert image.evaluate("image => image.naturalWidth") > 100
+    image.scroll_into_view_if_needed()
+    picture_of(page, "quick-start-drawing")
+    outputs.locator("table", has_text="tools.grep").first.scroll_into_view_if_needed()
     picture_of(page, "quick-start")
 
 
@@ -182,13 +174,13 @@ def test_a_notebook_joins_the_kernel_of_a_live_agent_session_and_sees_its_variab
         try:
             assert done(session.run("answer = 6 * 7")).is_ok
             open_path(page, server, "look.ipynb")
-            page.get_by_role("button", name="sales (py-code-mode)", exact=True).click()
+            page.get_by_role("button", name="notebooks (py-code-mode)", exact=True).click()
             kernels = page.locator(".jp-Dialog select")
-            live = kernels.locator("option", has_text="sales, live session")
+            live = kernels.locator("option", has_text="notebooks, live session")
             kernels.select_option(value=live.get_attribute("value"))
             picture_of(page, "select-session")
             page.get_by_role("button", name="Select Kernel").click()
-            expect(page.locator(".jp-Toolbar-kernelName")).to_contain_text("sales, live session")
+            expect(page.locator(".jp-Toolbar-kernelName")).to_contain_text("notebooks, live session")
             expect(run_cell(page, 0)).to_have_text("42")
             expect(run_cell(page, 1)).to_have_text("'joined'")
             picture_of(page, "joined")
