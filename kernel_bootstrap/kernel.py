@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -75,8 +76,10 @@ class CodeModeKernel(IPythonKernel):
         return dict(super().do_shutdown(restart))
 
     async def _progressively_terminate_all_children(self) -> None:
-        if has_children():  # ipykernel looks at every process of the system to know, which takes 30 ms
-            await super()._progressively_terminate_all_children()
+        # ipykernel asks again and again, and a child that has ended counts until somebody reaps it. Whatever is left
+        # after this process the supervisor ends, in an instant.
+        if has_children():
+            self._signal_children(signal.SIGTERM)
 
     async def identity_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Make a spare kernel that of a workspace; once, and before it runs any code."""

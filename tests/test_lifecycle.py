@@ -64,6 +64,18 @@ async def test_close_ends_daemons_that_the_code_started(session: Session, tmp_pa
     assert not is_alive(daemon)
 
 
+async def test_a_child_of_the_code_does_not_hold_up_the_end(tmp_path):
+    async with open_session(tmp_path) as session:
+        code = "import subprocess; child = subprocess.Popen(['sleep', '600']); child.pid"
+        before = (await session.run(code)).value
+        started = time.monotonic()
+        await session.reset()
+        pid = (await session.run(code)).value
+    assert time.monotonic() - started < 1.5
+    assert not is_alive(before)
+    assert not is_alive(pid)
+
+
 async def test_start_and_close_can_be_called_twice(tmp_path):
     session = open_session(tmp_path)
     await session.start()

@@ -57,6 +57,9 @@ class Cell:
             self.began = datetime.now(UTC)
         elif isinstance(event, EndEvent):
             self.result = replace(event.result, value=None, stdout="", stderr="", outputs=())
+            if not self.result.execution_time_ms and self.began is not None:  # it was cancelled
+                elapsed = (datetime.now(UTC) - self.began).total_seconds() * 1000
+                self.result = replace(self.result, execution_time_ms=elapsed)
             self.size = len(self.code) + len(event.result.traceback or "") + sum(map(_size, self.outputs))
         elif isinstance(event, ClearEvent):
             self._clear_next = event.wait
