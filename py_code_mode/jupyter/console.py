@@ -5,33 +5,58 @@ By itself ``jupyter console --existing`` ends the kernel at ``exit``, and cannot
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.blocking.client import BlockingKernelClient
+from jupyter_client.consoleapp import JupyterConsoleApp
 from jupyter_console.app import ZMQTerminalIPythonApp
+from jupyter_console.ptshell import ZMQTerminalInteractiveShell
 
 _PATIENCE = 1e9
 """Seconds that the kernel may take to answer at first: it does so when the session's code is over."""
+
+_ANSWER_WAIT = 500
+"""Milliseconds after which a C call holds the kernel, one of the session or one's own."""
 
 
 class GuestClient(BlockingKernelClient):
     """Interrupts its own cells only, and never ends the kernel."""
 
-    _cell: str | None = None
+    cell: str | None = None
+    """The msg_id of the cell that the console waits for; "" before it is sent, None at the prompt."""
     _interrupts = 0
 
+    def begin(self) -> None:
+        """The console is about to send a cell."""
+        self._interrupts, self.cell = 0, ""
+
     def execute(self, *args: Any, **options: Any) -> str:
-        """As the base class does."""
-        self._interrupts = 0
-        self._cell = super().execute(*args, **options)
-        return self._cell
+        """As the base class does; an error aborts nothing that waits behind it, which may be the session's."""
+        cell = self.cell = str(super().execute(*args, **{**options, "stop_on_error": False}))
+        if self._interrupts:  # it came too early to name the cell
+            self._interrupt(cell)
+        return cell
 
     def interrupt(self) -> None:
-        """Interrupt the last cell, now or when it begins. The second time the console stops waiting for it."""
+        """Interrupt the cell, now or when it begins. The second time the console stops waiting for it."""
         self._interrupts += 1
-        self.control_channel.send(self.session.msg("interrupt_request", {"msg_id": self._cell}))
+        if self.cell:
+            self._interrupt(self.cell)
+
+    def _interrupt(self, cell: str) -> None:
+        request = self.session.msg("interrupt_request", {"msg_id": cell})
+        socket = self.control_channel.socket
+        self.session.send(socket, request)
+        while socket.poll(_ANSWER_WAIT):
+            _, reply = self.session.recv(socket)
+            if reply is not None and reply["parent_header"].get("msg_id") == request["header"]["msg_id"]:
+                if reply["content"].get("begun"):
+                    return
+                break
+        print("\nIt has not begun, and will not run: other code does. Ctrl-C again gives the prompt back.")
 
     def is_alive(self) -> bool:
         """What the console asks while it waits for a cell."""
@@ -42,26 +67,46 @@ class GuestClient(BlockingKernelClient):
         return ""
 
 
+class GuestShell(ZMQTerminalInteractiveShell):  # type: ignore[misc]
+    """The prompt, for a client that shares its kernel."""
+
+    def run_cell(self, cell: str, store_history: bool = True) -> None:
+        """As the base class does."""
+        self.client.begin()
+        try:
+            super().run_cell(cell, store_history)
+        finally:
+            self.client.cell = None
+
+    def include_output(self, msg: dict[str, Any]) -> bool:
+        """Whether a message is taken. The idle of another request would end the waiting for the cell."""
+        if msg["msg_type"] == "status" and msg["parent_header"].get("msg_id") != self.client.cell:
+            return False
+        return bool(super().include_output(msg))
+
+    def ask_exit(self) -> None:
+        """The person leaves; the kernel stays, whatever they have typed."""
+        self.keepkernel = True
+        super().ask_exit()
+
+
 class GuestConsole(ZMQTerminalIPythonApp):  # type: ignore[misc]
-    """The console, with such a client."""
+    """The console, with both."""
 
     kernel_client_class = GuestClient
     shell: Any = None
 
     def init_shell(self) -> None:
-        """As the base class does."""
-        super().init_shell()
-        leave = self.shell.ask_exit
-
-        def ask_exit() -> None:
-            self.shell.keepkernel = True  # so that the console does not say that the kernel ends
-            leave()
-
-        self.shell.ask_exit = ask_exit
+        """As the base class does, which names its own shell."""
+        JupyterConsoleApp.initialize(self)
+        signal.signal(signal.SIGINT, self.handle_sigint)
+        self.shell = GuestShell.instance(
+            parent=self, manager=None, client=self.kernel_client, confirm_exit=self.confirm_exit
+        )
 
     def handle_sigint(self, *args: Any) -> None:
         """Ctrl-C."""
-        if self.shell is None or not self.shell._executing:
+        if self.kernel_client.cell is None:
             raise KeyboardInterrupt
         self.kernel_client.interrupt()
 
