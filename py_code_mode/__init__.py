@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from .storage.base import StorageBackend
     from .storage.file import FileStorage
     from .storage.memory import MemoryStorage
+    from .storage.redis import RedisStorage
     from .watch.journal import MissedEvents, SessionEvent
 
     __version__: str
@@ -90,6 +91,7 @@ __all__ = [
     "OutputEvent",
     "ProcessError",
     "PythonNotFoundError",
+    "RedisStorage",
     "RequirementError",
     "RuntimeDepsDisabledError",
     "Session",
@@ -135,6 +137,7 @@ _HOMES = {
     ".storage.base": ("StorageBackend",),
     ".storage.file": ("FileStorage",),
     ".storage.memory": ("MemoryStorage",),
+    ".storage.redis": ("RedisStorage",),
     ".watch.journal": ("MissedEvents", "SessionEvent"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}

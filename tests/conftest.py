@@ -13,6 +13,7 @@ import pytest
 
 from py_code_mode.session import Session
 
+from .redis_servers import close_shared
 from .sessions import open_session
 
 
@@ -49,6 +50,13 @@ def scratch() -> Iterator[Path]:
     left = [path.name for path in Path(directory).glob("code-mode-*")]
     shutil.rmtree(directory, ignore_errors=True)
     assert not left, f"kernels left their directories behind: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def redis_server(scratch: Path) -> Iterator[None]:
+    """The Redis that the tests share starts when one needs it, and ends with them."""
+    yield
+    close_shared()
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ OTHERS = {
     "MemoryStorage",
     "MissedEvents",
     "OutputEvent",
+    "RedisStorage",
     "Session",
     "SessionEvent",
     "StartedRun",
