@@ -1,6 +1,7 @@
 """Search over small collections: the ``Ranker`` seam and its ranking by keyword.
 
-Tools and workflows are searched through the same seam, so a ranker that goes by meaning changes both.
+Tools and workflows are searched through the same seam; ``search.ranker`` has the ranking that they have by
+default, and falls back to the one here.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import math
 import re
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 # How much a word of the query counts by where it was found.
 _NAME, _TEXT, _EXTRA = 1.0, 0.9, 0.4
+
+# So many characters of a query count, its first; whoever gives more has pasted a document.
+_QUERY = 4_000
 
 _WORD = re.compile(r"[^\W_]+")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -43,10 +47,18 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A document that was found: its ``index`` in the sequence given, and a ``score`` above 0, at most 1."""
+    """A document that was found: its ``index`` in the sequence given, and a ``score`` above 0, at most 1.
+
+    ``words`` are those of the query that it holds, in any of their forms.
+    """
 
     index: int
     score: float
+    words: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """``score``, rounded, and ``matched``, the words: what a search adds to what it found."""
+        return {"score": round(self.score, 4), "matched": list(self.words)}
 
 
 class Ranker(Protocol):
@@ -69,14 +81,18 @@ class KeywordRanker:
 
     def rank(self, query: str, documents: Sequence[Document], limit: int) -> list[Match]:
         """See ``Ranker.rank``. The score is the idf-weighted share of the query's stems."""
-        wanted = _query_stems(query)
+        wanted = query_words(query)
         if not wanted:
-            return [Match(index, 1.0) for index in range(min(max(limit, 0), len(documents)))]
-        found = [_weights(wanted, document) for document in documents]
-        idf = _idf(wanted, found)
+            return everything(documents, limit)
+        found = [_weights(wanted.keys(), document) for document in documents]
+        idf = _idf(wanted.keys(), found)
         whole = sum(idf.values())
         matches = [
-            Match(index, sum(idf[stem] * weight for stem, weight in weights.items()) / whole)
+            Match(
+                index,
+                min(sum(idf[stem] * weight for stem, weight in weights.items()) / whole, 1.0),
+                tuple(word for stem, word in wanted.items() if stem in weights),
+            )
             for index, weights in enumerate(found)
             if weights
         ]
@@ -84,28 +100,38 @@ class KeywordRanker:
         return matches[: max(limit, 0)]
 
 
+def everything(documents: Sequence[Document], limit: int) -> list[Match]:
+    """The answer to a query without a word."""
+    return [Match(index, 1.0) for index in range(min(max(limit, 0), len(documents)))]
+
+
 def stems(text: str) -> set[str]:
     """The stems of the words of ``text``, identifiers split at ``_`` and at camelCase."""
-    return {_stem(word) for word in _words(text)}
+    return {_stem(word) for word in words(text)}
 
 
-def _words(text: str) -> list[str]:
+def words(text: str) -> list[str]:
+    """The words of ``text`` in small letters, identifiers split at ``_`` and at camelCase."""
     return [part.casefold() for word in _WORD.findall(text) for part in _CAMEL.split(word)]
 
 
-def _query_stems(query: str) -> frozenset[str]:
-    words = _words(query)
-    return frozenset(_stem(word) for word in ([word for word in words if word not in _STOP] or words))
+def query_words(query: str) -> dict[str, str]:
+    """The words to look for, by their stem; of a long query those at its beginning."""
+    found = words(query[:_QUERY])
+    wanted: dict[str, str] = {}
+    for word in [word for word in found if word not in _STOP] or found:
+        wanted.setdefault(_stem(word), word)
+    return wanted
 
 
-def _weights(wanted: frozenset[str], document: Document) -> dict[str, float]:
+def _weights(wanted: Set[str], document: Document) -> dict[str, float]:
     weights: dict[str, float] = {}
     for text, weight in ((document.extra, _EXTRA), (document.text, _TEXT), (document.name, _NAME)):
         weights.update(dict.fromkeys(wanted & stems(text), weight))
     return weights
 
 
-def _idf(wanted: frozenset[str], found: list[dict[str, float]]) -> dict[str, float]:
+def _idf(wanted: Set[str], found: list[dict[str, float]]) -> dict[str, float]:
     counts = Counter(stem for weights in found for stem in weights)
     return {stem: math.log(1 + len(found) / (counts[stem] + 0.5)) for stem in wanted}
 

@@ -39,7 +39,7 @@ LAYERS = (
     ("py_code_mode.workflows", "py_code_mode.artifacts"),
     ("py_code_mode.kernel.commands", "py_code_mode.kernel.processes", "py_code_mode.kernel.channel"),
     ("py_code_mode.deps",),
-    ("py_code_mode.tools.hints", "py_code_mode.ranking"),
+    ("py_code_mode.tools.hints", "py_code_mode.ranking", "py_code_mode.search"),
     (
         "py_code_mode.results",
         "py_code_mode.resultview",

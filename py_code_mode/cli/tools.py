@@ -17,6 +17,7 @@ from .output import note, print_json, print_rows
 if TYPE_CHECKING:
     from py_code_mode.kernel.commands import Completed
     from py_code_mode.kernel.processes import Processes
+    from py_code_mode.ranking import Match
     from py_code_mode.tools.base import CallableInfo, Parameter, ToolInfo
     from py_code_mode.tools.registry import ToolRegistry
 
@@ -44,12 +45,16 @@ def list_tools(base: Path, as_json: bool) -> None:
 @base_option()
 @json_option
 def search(query: str, limit: int, base: Path, as_json: bool) -> None:
-    """Search the tools by keyword, best match first."""
+    """Search the tools by what they are for, best match first."""
 
-    async def ask(registry: ToolRegistry) -> list[ToolInfo]:
-        return await registry.search(query, limit)
+    async def ask(registry: ToolRegistry) -> list[tuple[ToolInfo, Match]]:
+        return await registry.find(query, limit)
 
-    _print_tools(_with_registry(base, ask), as_json)
+    found = _with_registry(base, ask)
+    if as_json:
+        print_json([info.summary() | match.to_dict() for info, match in found])
+    else:
+        _print_tools([info for info, _ in found], as_json=False)
 
 
 @command.command()

@@ -36,8 +36,12 @@ def list_workflows(base: Path, as_json: bool) -> None:
 @base_option()
 @json_option
 def search(query: str, limit: int, base: Path, as_json: bool) -> None:
-    """Search the workflows by keyword, best match first."""
-    _print_workflows(_library(base).search(query, limit), as_json)
+    """Search the workflows by what they are for, best match first."""
+    found = _library(base).find(query, limit)
+    if as_json:
+        print_json([workflow.summary() | match.to_dict() for workflow, match in found])
+    else:
+        _print_workflows([workflow for workflow, _ in found], as_json=False)
 
 
 @command.command()

@@ -18,7 +18,7 @@ def handlers(registry: ToolRegistry) -> Handlers:
         return [info.summary() for info in await registry.list()]
 
     async def search(query: str, limit: int = 10) -> list[dict[str, Any]]:
-        return [info.summary() for info in await registry.search(query, limit)]
+        return [info.summary() | match.to_dict() for info, match in await registry.find(query, limit)]
 
     async def describe(name: str) -> dict[str, Any]:
         return (await registry.describe(name)).to_dict()

@@ -19,7 +19,8 @@ def handlers(library: WorkflowLibrary) -> Handlers:
         return [workflow.summary() for workflow in await to_thread(library.list)]
 
     async def search(query: str, limit: int = 5) -> list[dict[str, Any]]:
-        return [workflow.summary() for workflow in await to_thread(library.search, query, limit)]
+        found = await to_thread(library.find, query, limit)
+        return [workflow.summary() | match.to_dict() for workflow, match in found]
 
     async def get(name: str) -> dict[str, Any] | None:
         workflow = await to_thread(library.get, name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from py_code_mode.errors import ToolDefinitionError, ToolNotFoundError
-from py_code_mode.ranking import Document, KeywordRanker, Ranker
+from py_code_mode.ranking import Document, Match, Ranker
+from py_code_mode.search.ranker import MeaningRanker
 
 from .base import Tool, ToolInfo, ToolProvider
 from .hints import nearest
@@ -16,12 +18,13 @@ from .hints import nearest
 class ToolRegistry:
     """The tools of ``providers``; of two tools with one name the earlier provider's is the one.
 
-    Every tool call of the host passes ``call``. ``ranker`` does the search, by keyword by default.
+    Every tool call of the host passes ``call``. ``ranker`` does the search, by default a MeaningRanker of
+    the registry's own.
     """
 
     def __init__(self, providers: Sequence[ToolProvider], *, ranker: Ranker | None = None) -> None:
         self._providers = tuple(providers)
-        self._ranker: Ranker = ranker or KeywordRanker()
+        self._ranker: Ranker = ranker or MeaningRanker()
 
     async def list(self) -> builtins.list[ToolInfo]:
         """All tools, by name."""
@@ -30,9 +33,14 @@ class ToolRegistry:
 
     async def search(self, query: str, limit: int = 10) -> builtins.list[ToolInfo]:
         """At most ``limit`` tools that fit ``query``, the best first; all of them for an empty query."""
+        return [info for info, _ in await self.find(query, limit)]
+
+    async def find(self, query: str, limit: int = 10) -> builtins.list[tuple[ToolInfo, Match]]:
+        """What ``search`` gives, with the score and the words of the query that each holds."""
         tools = await self.list()
-        matches = self._ranker.rank(query, [_document(info) for info in tools], limit)
-        return [tools[match.index] for match in matches]
+        documents = tuple(_document(info) for info in tools)
+        matches = await asyncio.to_thread(self._ranker.rank, query, documents, limit)
+        return [(tools[match.index], match) for match in matches]
 
     async def describe(self, name: str) -> ToolInfo:
         """The tool ``name``. Raises ToolNotFoundError, which names the nearest ones."""

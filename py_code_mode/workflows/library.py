@@ -9,7 +9,8 @@ from typing import Protocol
 
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
-from py_code_mode.ranking import Document, KeywordRanker, Ranker
+from py_code_mode.ranking import Document, Match, Ranker
+from py_code_mode.search.ranker import MeaningRanker
 from py_code_mode.tools.hints import nearest
 
 from .workflow import MAX_SOURCE_BYTES, Workflow, describe, parse, workflow_path
@@ -52,7 +53,7 @@ class WorkflowLibrary:
 
     def __init__(self, store: WorkflowStore, ranker: Ranker | None = None) -> None:
         self._store = store
-        self._ranker: Ranker = ranker or KeywordRanker()
+        self._ranker: Ranker = ranker or MeaningRanker()
         self._lock = threading.Lock()
         self._parsed: dict[str, tuple[Hashable, Workflow]] = {}
 
@@ -117,13 +118,17 @@ class WorkflowLibrary:
         return self._store.delete(name)
 
     def search(self, query: str, limit: int = 5) -> builtins.list[Workflow]:
-        """At most ``limit`` workflows that can be invoked, the best match first.
+        """At most ``limit`` workflows that can be invoked, the best match first; all for an empty query.
 
         Name, description and parameters count most, the source a little.
         """
+        return [workflow for workflow, _ in self.find(query, limit)]
+
+    def find(self, query: str, limit: int = 5) -> builtins.list[tuple[Workflow, Match]]:
+        """What ``search`` gives, with the score and the words of the query that each holds."""
         workflows = [workflow for workflow in self.list() if workflow.broken is None]
-        matches = self._ranker.rank(query, [_document(workflow) for workflow in workflows], limit)
-        return [workflows[match.index] for match in matches]
+        matches = self._ranker.rank(query, tuple(_document(workflow) for workflow in workflows), limit)
+        return [(workflows[match.index], match) for match in matches]
 
     def _load(self, name: str, stamp: Hashable) -> Workflow | None:
         with self._lock:
