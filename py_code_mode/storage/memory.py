@@ -51,10 +51,15 @@ class MemoryWorkflowStore:
     def __init__(self) -> None:
         self._sources: dict[str, tuple[int, bytes]] = {}
         self._versions = itertools.count()
+        self._lock = threading.Lock()
+        self._stamps: dict[str, int] | None = None
 
     def stamps(self) -> Mapping[str, Hashable]:
-        """See ``WorkflowStore.stamps``."""
-        return {name: version for name, (version, _) in self._sources.copy().items()}
+        """See ``WorkflowStore.stamps``; the same mapping as long as nothing changes."""
+        with self._lock:
+            if self._stamps is None:
+                self._stamps = {name: version for name, (version, _) in self._sources.items()}
+            return self._stamps
 
     def stamp(self, name: str) -> Hashable | None:
         """See ``WorkflowStore.stamp``."""
@@ -68,11 +73,15 @@ class MemoryWorkflowStore:
 
     def write(self, name: str, source: Buffer) -> None:
         """See ``WorkflowStore.write``."""
-        self._sources[name] = (next(self._versions), bytes(source))
+        with self._lock:
+            self._sources[name] = (next(self._versions), bytes(source))
+            self._stamps = None
 
     def delete(self, name: str) -> bool:
         """See ``WorkflowStore.delete``."""
-        return self._sources.pop(name, None) is not None
+        with self._lock:
+            self._stamps = None
+            return self._sources.pop(name, None) is not None
 
 
 class MemoryArtifactStore(ArtifactStore):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import threading
 from collections.abc import Hashable, Mapping
+from functools import cached_property
 from typing import Protocol
 
 from kernel_bootstrap.wire import Buffer
@@ -25,7 +26,10 @@ class WorkflowStore(Protocol):
     """
 
     def stamps(self) -> Mapping[str, Hashable]:
-        """The stamps of all workflows, by name. ``list`` and ``search`` ask for them at each call."""
+        """The stamps of all workflows, by name. ``list`` and ``search`` ask for them at each call.
+
+        They do so in no time if it is the same mapping as before, which a store may give when nothing changed.
+        """
         ...
 
     def stamp(self, name: str) -> Hashable | None:
@@ -56,20 +60,11 @@ class WorkflowLibrary:
         self._ranker: Ranker = ranker or MeaningRanker()
         self._lock = threading.Lock()
         self._parsed: dict[str, tuple[Hashable, Workflow]] = {}
+        self._listed = _Listing({}, ())
 
     def list(self) -> builtins.list[Workflow]:
         """All workflows by name, broken ones included (``Workflow.broken`` says why)."""
-        stamps = self._store.stamps()
-        with self._lock:
-            known = self._parsed.copy()
-        found: builtins.list[Workflow | None] = []
-        for name in sorted(stamps):
-            stamp, workflow = known.get(name, (None, None))
-            found.append(workflow if stamp == stamps[name] else self._load(name, stamps[name]))
-        with self._lock:
-            for name in self._parsed.keys() - stamps.keys():
-                self._parsed.pop(name, None)
-        return [workflow for workflow in found if workflow is not None]
+        return [*self._listing().workflows]
 
     def get(self, name: str) -> Workflow | None:
         """The workflow of that name, broken or not; None: there is no such."""
@@ -126,9 +121,27 @@ class WorkflowLibrary:
 
     def find(self, query: str, limit: int = 5) -> builtins.list[tuple[Workflow, Match]]:
         """What ``search`` gives, with the score and the words of the query that each holds."""
-        workflows = [workflow for workflow in self.list() if workflow.broken is None]
-        matches = self._ranker.rank(query, tuple(_document(workflow) for workflow in workflows), limit)
-        return [(workflows[match.index], match) for match in matches]
+        listing = self._listing()
+        matches = self._ranker.rank(query, listing.documents, limit)
+        return [(listing.usable[match.index], match) for match in matches]
+
+    def _listing(self) -> _Listing:
+        stamps = self._store.stamps()
+        with self._lock:
+            if self._listed.stamps is stamps or self._listed.stamps == stamps:
+                return self._listed
+            known = self._parsed.copy()
+        found: builtins.list[Workflow | None] = []
+        for name in sorted(stamps):
+            stamp, workflow = known.get(name, (None, None))
+            found.append(workflow if stamp == stamps[name] else self._load(name, stamps[name]))
+        listing = _Listing(stamps, tuple(workflow for workflow in found if workflow is not None))
+        with self._lock:
+            for name in self._parsed.keys() - stamps.keys():
+                self._parsed.pop(name, None)
+            if None not in found:
+                self._listed = listing
+        return listing
 
     def _load(self, name: str, stamp: Hashable) -> Workflow | None:
         with self._lock:
@@ -146,6 +159,24 @@ class WorkflowLibrary:
         with self._lock:
             self._parsed[name] = (stamp, workflow)
         return workflow
+
+
+class _Listing:
+    """All workflows as they were when the store had these stamps, and what a search looks at."""
+
+    def __init__(self, stamps: Mapping[str, Hashable], workflows: tuple[Workflow, ...]) -> None:
+        self.stamps = stamps
+        self.workflows = workflows
+
+    @cached_property
+    def usable(self) -> builtins.list[Workflow]:
+        """Those that are not broken."""
+        return [workflow for workflow in self.workflows if workflow.broken is None]
+
+    @cached_property
+    def documents(self) -> tuple[Document, ...]:
+        """One for each of ``usable``: the same tuple at each search, by which the ranker knows it again."""
+        return tuple(_document(workflow) for workflow in self.usable)
 
 
 def _parse_or_broken(name: str, data: bytes, known: Workflow | None) -> Workflow:
