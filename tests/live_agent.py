@@ -86,7 +86,7 @@ def agent(*bases: Path, **env: str) -> Iterator[Agent]:
 
 async def _serve(bases: list[str]) -> None:
     async with AsyncExitStack() as stack:
-        opened = [await stack.enter_async_context(open_session(Path(base), timeout=None)) for base in bases]
+        opened = [await stack.enter_async_context(open_session(Path(base), timeout=None, spares=0)) for base in bases]
         print(json.dumps([session.id for session in opened]), flush=True)
         while line := await asyncio.to_thread(sys.stdin.readline):
             number, code = json.loads(line)
