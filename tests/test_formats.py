@@ -245,7 +245,7 @@ def figure_of(module: str, name: str):
         (figure_of("matplotlib.figure", "Figure"), "matplotlib.figure.Figure.*savefig"),
         (figure_of("PIL.Image", "Image"), "PIL.Image.Image.*image.save"),
     ],
-    ids=str,
+    ids=lambda item: item if isinstance(item, str) else type(item).__name__,
 )
 def test_what_cannot_be_saved_is_named_with_its_place(value, message):
     with pytest.raises(ArtifactFormatError, match=message):
