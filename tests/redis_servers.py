@@ -8,7 +8,6 @@ import signal
 import subprocess
 import tempfile
 import time
-from functools import cache
 from pathlib import Path
 
 import redis
@@ -39,10 +38,12 @@ class RedisServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [executable(), "--port", "0", "--unixsocket", self.path, "--save", "", "--appendonly", "no"]
-        command += ["--dir", self._folder, "--enable-debug-command", "yes"] if _is_new() else ["--dir", self._folder]
+        command = [executable(), "--port", "0", "--unixsocket", self.path, "--dir", self._folder, "--save", ""]
         self._process = subprocess.Popen(
-            ["sh", "-c", _WATCHED, "sh", *command, *self._options], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            ["sh", "-c", _WATCHED, "sh", *command, *self._options],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 20
         while True:
@@ -68,12 +69,6 @@ class RedisServer:
         """End it."""
         self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-@cache
-def _is_new() -> bool:
-    version = subprocess.run([executable(), "--version"], capture_output=True, text=True, check=True, timeout=10)
-    return int(version.stdout.split("v=")[1].split(".")[0]) >= 7
 
 
 _shared: list[RedisServer] = []

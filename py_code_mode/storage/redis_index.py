@@ -49,7 +49,8 @@ class RedisIndex:
         return found
 
     def _both(self, client: Any) -> tuple[bytes | None, dict[bytes, bytes]]:
-        with client.pipeline(transaction=True) as pipe:
+        # In this order the version is never newer than the stamps. A full server refuses transactions, reads as well.
+        with client.pipeline(transaction=False) as pipe:
             pipe.get(self.version_key)
             pipe.hgetall(self.stamps_key)
             version, found = pipe.execute()

@@ -24,6 +24,7 @@ ANSWER_TIMEOUT = 10.0
 _RETRY_AFTER = (0.05, 0.25)  # seconds before a read is tried again: enough for a restart, or to find the new primary
 
 _FAILURES = (exceptions.RedisError, OSError)
+_REFUSED = (exceptions.AuthenticationError, exceptions.AuthorizationError)  # ConnectionErrors for redis-py
 
 
 class RedisLink:
@@ -51,6 +52,8 @@ class RedisLink:
         for delay in _RETRY_AFTER:
             try:
                 return ask(self._client)
+            except _REFUSED as error:
+                raise self._error(doing, error) from error
             except exceptions.ConnectionError:
                 time.sleep(delay)
             except _FAILURES as error:
@@ -74,11 +77,11 @@ class RedisLink:
 
 def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
-    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+    if isinstance(error, _REFUSED):
         return f"Redis refuses the login: {text}"
     if isinstance(error, exceptions.BusyLoadingError):
         return "Redis is still loading its data; try again soon"
-    if isinstance(error, exceptions.ReadOnlyError):
+    if isinstance(error, exceptions.ReadOnlyError) or "READONLY " in text:
         return "this Redis is a read-only replica; use the address of its primary"
     if isinstance(error, exceptions.OutOfMemoryError) or "OOM " in text:
         return "Redis is out of memory (maxmemory); delete something, or raise the limit"

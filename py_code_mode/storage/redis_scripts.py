@@ -32,9 +32,9 @@ redis.call('HSET', record, 'created', created, 'generation', ARGV[2], 'chunks', 
 redis.call('ZADD', names, 0, name)
 redis.call('HSET', KEYS[3], name, ARGV[2])
 redis.call('SET', KEYS[4], ARGV[2])
-if ttl > 0 then redis.call('PEXPIRE', record, ttl * 1000) else redis.call('PERSIST', record) end
+if ttl > 0 then redis.call('PEXPIRE', record, math.ceil(ttl * 1000)) else redis.call('PERSIST', record) end
 for i = 0, count - 1 do
-  if ttl > 0 then redis.call('PEXPIRE', KEYS[6] .. i, (ttl + retired) * 1000)
+  if ttl > 0 then redis.call('PEXPIRE', KEYS[6] .. i, math.ceil((ttl + retired) * 1000))
   else redis.call('PERSIST', KEYS[6] .. i) end
 end
 for i = 0, (tonumber(old[3]) or 0) - 1 do

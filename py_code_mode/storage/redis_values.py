@@ -90,7 +90,15 @@ class RedisSource:
         self._chunk = memoryview(b"")
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """See ``Source.readinto``."""
+        """See ``Source.readinto``. After an error the same bytes can be read again."""
+        before = (self._left, self._next, self._chunk)
+        try:
+            return self._fill(buffer)
+        except BaseException:
+            self._left, self._next, self._chunk = before
+            raise
+
+    def _fill(self, buffer: memoryview) -> int:
         filled = 0
         while filled < buffer.nbytes and self._left:
             if not self._chunk.nbytes:
