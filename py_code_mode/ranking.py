@@ -107,12 +107,13 @@ def everything(documents: Sequence[Document], limit: int) -> list[Match]:
 
 def stems(text: str) -> set[str]:
     """The stems of the words of ``text``, identifiers split at ``_`` and at camelCase."""
-    return {_stem(word) for word in words(text)}
+    return {_stem(word) for word in set(words(text))}
 
 
 def words(text: str) -> list[str]:
     """The words of ``text`` in small letters, identifiers split at ``_`` and at camelCase."""
-    return [part.casefold() for word in _WORD.findall(text) for part in _CAMEL.split(word)]
+    found: list[str] = _WORD.findall(text)
+    return [part.casefold() for word in found for part in ([word] if word.islower() else _CAMEL.split(word))]
 
 
 def query_words(query: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from py_code_mode.deps.manager import DependencyManager
+from py_code_mode.search.ranker import MeaningRanker
 from py_code_mode.tools.loader import DirectoryToolProvider
 from py_code_mode.tools.registry import ToolRegistry
 
@@ -24,7 +25,10 @@ class HandlerTable:
 
     def __init__(self, storage: StorageBackend, tools_path: Path | None, runner: ProcessRunner, cwd: Path) -> None:
         self._storage = storage
-        self.registry = ToolRegistry([] if tools_path is None else [DirectoryToolProvider(tools_path, runner, cwd=cwd)])
+        self.registry = ToolRegistry(
+            [] if tools_path is None else [DirectoryToolProvider(tools_path, runner, cwd=cwd)],
+            ranker=MeaningRanker(storage.get_workflow_library().embedder),
+        )
         self.handlers: dict[str, Any] = {}
 
     def complete(self, installer: Installer, *, extra_deps: tuple[str, ...], allow_runtime_deps: bool) -> Handlers:

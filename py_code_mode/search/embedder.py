@@ -16,7 +16,8 @@ class Embedder(Protocol):
     """Turns texts into vectors, near ones for texts that mean nearly the same.
 
     A search calls it, off the event loop and by one thread at a time, with the query and with the texts that it
-    has not seen before. One that raises makes that search go by keywords.
+    has not seen before. One that raises makes that search go by keywords. If it has a ``name``, a str that says
+    model and version, the vectors of documents are kept on disk under it.
     """
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
@@ -30,6 +31,8 @@ class WordLlamaEmbedder:
     Its files are read without importing it: the import sets up the logging of the whole process, and takes
     longer than all else. Loaded at the first use, 16 MB; safe to share between threads.
     """
+
+    name = "wordllama-0.4/l2_supercat_256"
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -23,7 +23,6 @@ class Index:
         self._rows: dict[Document, int] = {}
         self._postings: dict[str, array[int]] = {}
         self._vectors = np.zeros((0, 0), np.float32)
-        self._embedded = 0
         self._documents: Sequence[Document] = ()
         self._used = np.zeros(0, np.intp)
 
@@ -35,7 +34,7 @@ class Index:
 
         The same tuple as the last time costs nothing. What ``embed`` raises is raised, and nothing is lost.
         """
-        if documents is not self._documents or self._embedded != len(self._rows):
+        if documents is not self._documents:
             self._add([document for document in documents if document not in self._rows], embed)
             if len(self._rows) > 2 * len(documents) + _SPARE:
                 self._compact(documents)
@@ -58,24 +57,25 @@ class Index:
         return found
 
     def _add(self, documents: Sequence[Document], embed: Callable[[Sequence[Document]], np.ndarray]) -> None:
-        for document in dict.fromkeys(documents):
-            row = self._rows[document] = len(self._rows)
+        if not documents:
+            return
+        first, new = len(self._rows), list(dict.fromkeys(documents))
+        vectors = embed(new)
+        self._reserve(first + len(new), vectors.shape[1])
+        self._vectors[first : first + len(new)] = vectors
+        for row, document in enumerate(new, first):
+            self._rows[document] = row
             for stem in stems(f"{document.name} {document.text} {document.extra}"):
                 self._postings.setdefault(stem, array("I")).append(row)
-        missing = list(self._rows)[self._embedded :]
-        if missing:
-            vectors = embed(missing)
-            self._reserve(len(self._rows), vectors.shape[1])
-            self._vectors[self._embedded : len(self._rows)] = vectors
-            self._embedded = len(self._rows)
 
     def _reserve(self, rows: int, width: int) -> None:
-        if self._embedded and width != self._vectors.shape[1]:
+        known = len(self._rows)
+        if known and width != self._vectors.shape[1]:
             raise ValueError(f"the embedder gave {width} numbers a text, and {self._vectors.shape[1]} before")
-        if rows > len(self._vectors) or not self._embedded:
+        if rows > len(self._vectors) or not known:
             larger = np.zeros((rows + rows // 8, width), np.float32)
-            if self._embedded:
-                larger[: self._embedded] = self._vectors[: self._embedded]
+            if known:
+                larger[:known] = self._vectors[:known]
             self._vectors = larger
 
     def _compact(self, documents: Sequence[Document]) -> None:
@@ -91,4 +91,3 @@ class Index:
         self._postings = postings
         self._vectors = self._vectors[list(kept.values())]
         self._rows = {document: row for row, document in enumerate(kept)}
-        self._embedded = len(kept)

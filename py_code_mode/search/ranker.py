@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from py_code_mode.ranking import Document, KeywordRanker, Match, everything, query_words, words
 
-from .embedder import DEFAULT, Embedder
+from .embedder import Embedder
+from .named import EmbedderLike, embedder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,11 +44,12 @@ class MeaningRanker:
     stems that the document holds anywhere, rare ones counting more (idf). The words and vectors of documents are
     kept, so that only new documents cost work; numpy and the embedder are loaded by the first search. While
     the embedder fails, which is logged, the ranking is by keyword. Safe to share between threads, and meant
-    for one collection.
+    for one collection. For what can be given see ``named.embedder``.
     """
 
-    def __init__(self, embedder: Embedder = DEFAULT) -> None:
-        self._embedder = embedder
+    def __init__(self, given: EmbedderLike = None) -> None:
+        self._embedder = embedder(given)
+        self._kept: Embedder | None = None
         self._keywords = KeywordRanker()
         self._lock = threading.Lock()
         self._index: Index | None = None
@@ -100,9 +102,19 @@ class MeaningRanker:
     def _vectors(self, documents: Sequence[Document]) -> np.ndarray:
         import numpy as np
 
+        if self._kept is None:
+            self._kept = _keeping(self._embedder)
         texts = [_text(document) for document in documents]
         batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
-        return np.concatenate([_unit(self._embedder.embed(batch), len(batch)) for batch in batches])
+        return np.concatenate([_unit(self._kept.embed(batch), len(batch)) for batch in batches])
+
+
+def _keeping(plain: Embedder) -> Embedder:
+    """The embedder with a memory on disk, if its name says under what."""
+    from .vectors import KeptEmbedder
+
+    name = getattr(plain, "name", None)
+    return KeptEmbedder(plain, name) if isinstance(name, str) else plain
 
 
 def _text(document: Document) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from py_code_mode.search.named import EmbedderLike
     from py_code_mode.workflows.library import WorkflowLibrary
 
     from .file_artifacts import FileArtifactStore
@@ -19,15 +20,18 @@ class FileStorage:
 
     ``artifacts/``, ``workflows/`` and ``requirements.txt`` lie below it; what is missing is created when it
     is first written to. Several processes can use one directory. Files that people add, edit and delete
-    are seen at the next call.
+    are seen at the next call. ``embedder`` is what searches of workflows and tools go by: a name such as
+    "model2vec:<model>", a callable or an Embedder (see ``search.named.embedder``); None for the one that
+    PY_CODE_MODE_EMBEDDER names, else the one that comes with the package.
     """
 
-    def __init__(self, base_path: str | Path) -> None:
+    def __init__(self, base_path: str | Path, *, embedder: EmbedderLike = None) -> None:
         if not isinstance(base_path, str | os.PathLike):
             raise TypeError(f"base_path is a str or a Path, not {type(base_path).__name__}")
         if not os.fspath(base_path):
             raise ValueError("base_path is empty; '.' is the current directory")
         self._base = Path(base_path).expanduser().resolve()
+        self._embedder = embedder
 
     def __repr__(self) -> str:
         return f"FileStorage({str(self._base)!r})"
@@ -62,7 +66,7 @@ class FileStorage:
 
         from .file_workflows import FileWorkflowStore
 
-        return WorkflowLibrary(FileWorkflowStore(self._base))
+        return WorkflowLibrary(FileWorkflowStore(self._base), embedding=self._embedder)
 
     @cached_property
     def _artifacts(self) -> FileArtifactStore:

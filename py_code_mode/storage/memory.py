@@ -15,15 +15,19 @@ from py_code_mode.artifacts.artifact import Artifact, check_format, check_name, 
 from py_code_mode.artifacts.store import ArtifactStore, not_found
 from py_code_mode.deps.requirements import Problem, RequirementsText
 from py_code_mode.errors import ArtifactNameError
+from py_code_mode.search.named import EmbedderLike
 from py_code_mode.workflows.library import WorkflowLibrary
 
 
 class MemoryStorage:
-    """A workspace that ends with its process. ``requirements`` is the text of its requirements.txt."""
+    """A workspace that ends with its process.
 
-    def __init__(self, *, requirements: str = "") -> None:
+    ``requirements`` is the text of its requirements.txt, ``embedder`` as in FileStorage.
+    """
+
+    def __init__(self, *, requirements: str = "", embedder: EmbedderLike = None) -> None:
         self._identity = f"memory:{uuid.uuid4().hex}"
-        self._workflows = WorkflowLibrary(MemoryWorkflowStore())
+        self._workflows = WorkflowLibrary(MemoryWorkflowStore(), embedding=embedder)
         self._artifacts = MemoryArtifactStore(self._identity)
         self._dependencies = MemoryDependencyStore(requirements)
 

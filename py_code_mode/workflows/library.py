@@ -11,6 +11,7 @@ from typing import Protocol
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
 from py_code_mode.ranking import Document, Match, Ranker
+from py_code_mode.search.named import EmbedderLike, embedder
 from py_code_mode.search.ranker import MeaningRanker
 from py_code_mode.tools.hints import nearest
 
@@ -52,12 +53,15 @@ class WorkflowStore(Protocol):
 class WorkflowLibrary:
     """The workflows of one workspace. What changes in the store is seen at the next call.
 
-    Thread-safe, and blocking: call it off the event loop. Sources are parsed, never run.
+    Thread-safe, and blocking: call it off the event loop. Sources are parsed, never run. ``embedding`` is what
+    the search is to embed with, see ``search.named.embedder``; ``embedder`` is what came of it, and searches the
+    tools of the workspace as well.
     """
 
-    def __init__(self, store: WorkflowStore, ranker: Ranker | None = None) -> None:
+    def __init__(self, store: WorkflowStore, ranker: Ranker | None = None, *, embedding: EmbedderLike = None) -> None:
         self._store = store
-        self._ranker: Ranker = ranker or MeaningRanker()
+        self.embedder = embedder(embedding)
+        self._ranker: Ranker = ranker or MeaningRanker(self.embedder)
         self._lock = threading.Lock()
         self._parsed: dict[str, tuple[Hashable, Workflow]] = {}
         self._listed = _Listing({}, ())
