@@ -104,10 +104,10 @@ class RedisArtifactStore(ArtifactStore):
             known = {name: known[name] for name in stamps if name in known} | self._described(changed, stamps)
             self._listed = known
         now = time.monotonic()
-        gone = [name for name in known if known[name][1] is None]
-        if gone:
-            self._forget(gone)
-        return [artifact for _, (_, artifact, until) in sorted(known.items()) if artifact is not None and now < until]
+        found = {name: artifact for name, (_, artifact, until) in known.items() if artifact is not None and now < until}
+        if len(found) < len(known):
+            self._forget([name for name in known if name not in found])
+        return [found[name] for name in sorted(found)]
 
     def delete(self, name: str) -> bool:
         """See ``ArtifactStore.delete``."""
@@ -153,7 +153,7 @@ class RedisArtifactStore(ArtifactStore):
 
     def _forget(self, names: builtins.list[str]) -> None:
         with suppress(StorageError):  # a replica has them for longer
-            keys = [self._names, self._index.stamps_key, self._record("")]
+            keys = [self._names, self._index.stamps_key, self._record(""), self._index.version_key]
             self._link.run("list the artifacts", FORGET, keys, [encoded(name) for name in names])
 
     def _keys(self, name: str) -> builtins.list[bytes]:

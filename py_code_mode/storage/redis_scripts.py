@@ -59,12 +59,13 @@ end
 return 1
 """
 
-# KEYS: names, stamps, where records begin. ARGV: names.
+# KEYS: names, stamps, where records begin, version. ARGV: names.
 FORGET = """
 for i = 1, #ARGV do
   if redis.call('EXISTS', KEYS[3] .. ARGV[i]) == 0 then
     redis.call('ZREM', KEYS[1], ARGV[i])
     redis.call('HDEL', KEYS[2], ARGV[i])
+    redis.call('DEL', KEYS[4])
   end
 end
 """
