@@ -8,6 +8,7 @@ import time
 import uuid
 from contextlib import closing
 
+import numpy
 import pytest
 import redis
 
@@ -109,6 +110,16 @@ def test_reading_and_deleting_nothing_writes_nothing(prefix, client):
     assert storage.get_artifact_store().delete("x") is storage.get_workflow_library().delete("x") is False
     assert storage.get_dependency_store().remove("x") is False
     assert keys_of(client, prefix) == []
+
+
+def test_an_embedder_given_to_the_storage_searches_its_workflows(prefix):
+    def embed(texts):
+        return numpy.array([[1.0, 0.0] if "metres" in text or "height" in text else [0.0, 1.0] for text in texts], "f4")
+
+    library = storage_of(prefix, embedder=embed).get_workflow_library()
+    library.create("one", SOURCE.format(1), "How many metres")
+    library.create("two", SOURCE.format(1), "Something else")
+    assert [workflow.name for workflow in library.search("height", 1)] == ["one"]
 
 
 def test_what_one_storage_changes_another_sees_at_its_next_call(prefix):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from redis import Redis
 
+    from py_code_mode.search.named import EmbedderLike
     from py_code_mode.workflows.library import WorkflowLibrary
 
     from .redis_artifacts import RedisArtifactStore
@@ -23,7 +24,8 @@ class RedisStorage:
     ``socket_connect_timeout=`` (seconds). Or ``redis`` is a client (``redis.Redis`` or ``redis.RedisCluster``,
     not the asynchronous ones, and without ``decode_responses``), whose timeouts and retries are its own.
 
-    ``artifact_ttl``: seconds after its last save in which an artifact is kept; None: for ever.
+    ``artifact_ttl``: seconds after its last save in which an artifact is kept; None: for ever. ``embedder`` is as
+    in FileStorage.
 
     Many sessions on many machines can use one prefix; each sees at its next call what the others saved. Nothing
     is asked of the server before a store is used. Raises ImportError without the package ``redis``.
@@ -36,6 +38,7 @@ class RedisStorage:
         redis: Redis | None = None,
         prefix: str = "py-code-mode",
         artifact_ttl: float | None = None,
+        embedder: EmbedderLike = None,
     ) -> None:
         _check(prefix, artifact_ttl)
         if (url is None) == (redis is None):
@@ -46,6 +49,7 @@ class RedisStorage:
             raise ImportError("RedisStorage needs the package redis: pip install 'py-code-mode[redis]'") from error
         self._prefix = prefix
         self._ttl = artifact_ttl
+        self._embedder = embedder
         self._link: RedisLink = RedisLink(connected(url, redis), prefix)
 
     def __repr__(self) -> str:
@@ -81,7 +85,7 @@ class RedisStorage:
 
         from .redis_workflows import RedisWorkflowStore
 
-        return WorkflowLibrary(RedisWorkflowStore(self._link))
+        return WorkflowLibrary(RedisWorkflowStore(self._link), embedding=self._embedder)
 
     @cached_property
     def _artifacts(self) -> RedisArtifactStore:
