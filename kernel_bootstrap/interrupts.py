@@ -23,6 +23,9 @@ from .loops import AWAIT_NAME, end_loop, make_loop
 
 _WAITS_FOR_EVENTS = selectors.DefaultSelector.select.__code__
 
+_REMEMBERED = 10_000
+"""Cells that are to be interrupted when they begin, and cells that have begun."""
+
 _INTERRUPTED = compile("raise KeyboardInterrupt", "<interrupt>", "exec")
 
 
@@ -34,9 +37,9 @@ class Interrupts:
         self._namespace = namespace
         self.main_thread = threading.main_thread().ident or 0
         self._lock = threading.Lock()
-        self._wanted: deque[str] = deque(maxlen=64)
+        self._wanted: dict[str, None] = {}
+        self._begun: deque[str] = deque(maxlen=_REMEMBERED)
         self._cell: str | None = None
-        self._latest: str | None = None
         self._open = False
         self._task: asyncio.Task[Any] | None = None
         self._pending = False
@@ -72,13 +75,11 @@ class Interrupts:
     def begin(self, cell: str) -> None:
         """The request of ``cell`` has arrived on the main thread."""
         with self._lock:
-            self._cell = self._latest = cell
+            self._cell = cell
+            self._begun.append(cell)
             self._pending = cell in self._wanted
+            self._wanted.pop(cell, None)
             self.hits = int(self._pending)
-
-    def has_begun(self, cell: str | None) -> bool:
-        """Whether ``cell`` is running, or was the last to run."""
-        return cell is not None and cell == self._latest
 
     def end(self) -> None:
         """The cell is over; its reply comes next."""
@@ -86,15 +87,21 @@ class Interrupts:
             self._cell = None
             self._pending = False
 
-    def request(self, cell: str | None) -> None:
-        """Interrupt ``cell`` (None: whichever is running), now or when it begins; called on the control thread."""
+    def request(self, cell: str | None, *, withdraw: bool = False) -> bool:
+        """Interrupt ``cell`` (None: whichever is running), now or when it begins; called on the control thread.
+
+        ``withdraw`` spares one that has begun. Returns whether it has.
+        """
         with self._lock:
-            if cell is not None and cell != self._cell:
-                self._wanted.append(cell)
-                return
-            running = self._cell is not None
-        if running:
+            running = self._cell is not None if cell is None else cell == self._cell
+            begun = running or cell in self._begun
+            if cell is not None and not begun:
+                self._wanted[cell] = None
+                if len(self._wanted) > _REMEMBERED:
+                    del self._wanted[next(iter(self._wanted))]
+        if running and not withdraw:
             signal.pthread_kill(self.main_thread, signal.SIGINT)
+        return begun
 
     @contextmanager
     def window(self, code: CodeType | None = None, *, parks: bool = False) -> Iterator[CodeType | None]:

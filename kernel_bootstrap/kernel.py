@@ -278,10 +278,10 @@ class CodeModeKernel(IPythonKernel):
     async def interrupt_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Interrupt the cell that ``content["msg_id"]`` names, or whichever is running; tell where it stood."""
         cell = parent["content"].get("msg_id")
-        content: dict[str, Any] = {"status": "ok", "begun": self.interrupts.has_begun(cell)}
+        content: dict[str, Any] = {"status": "ok"}
         if cell is not None and cell == self.interrupts.cell:
             content["stack"] = self._stack = tracebacks.stack(self.interrupts.frame(), self.interrupts.task)
-        self.interrupts.request(cell)
+        content["begun"] = self.interrupts.request(cell, withdraw=bool(parent["content"].get("withdraw")))
         self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
 
     async def usage_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:

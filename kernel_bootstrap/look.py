@@ -14,6 +14,7 @@ _LONG_REPR = 10_000
 _ITEMS = 6
 _DEPTH = 3
 _DOC = 10_000
+_LARGEST = 2**63
 
 
 class LookError(LookupError):
@@ -23,11 +24,12 @@ class LookError(LookupError):
 def variables(namespace: dict[str, Any], hidden: Iterable[str], limit: int) -> list[dict[str, Any]]:
     """The first ``limit`` variables by name: ``name``, ``type``, ``size`` (bytes), ``shape``, ``repr``."""
     skipped = set(hidden)
-    names = sorted(name for name in list(namespace) if not name.startswith("_") and name not in skipped)
+    keys = [name for name in list(namespace) if isinstance(name, str)]  # globals() takes anything
+    names = sorted(str(name) for name in keys if not name.startswith("_") and name not in skipped)
     found = []
     for name in names[:limit]:
         try:
-            found.append({"name": name, **describe(namespace[name], _REPR)})
+            found.append({"name": _sendable(name), **describe(namespace[name], _REPR)})
         except KeyError:
             pass  # the code has deleted it meanwhile
     return found
@@ -42,33 +44,38 @@ def inspect_name(namespace: dict[str, Any], path: str) -> dict[str, Any]:
     for attribute in attributes:
         try:
             value = getattr(value, attribute)
-        except Exception as error:  # noqa: BLE001 - a property is code of the user
-            raise LookError(f"{path!r} cannot be read: {type(error).__name__}: {error}") from None
+        except BaseException as error:  # noqa: BLE001 - a property is code of the user
+            told = _quiet(str, error)
+            raise LookError(_sendable(f"{path!r} cannot be read: {type(error).__name__}: {told}")) from None
+    doc = _quiet(inspect.getdoc, value)
     return {
-        "name": path,
+        "name": _sendable(path),
         **describe(value, _LONG_REPR),
-        "doc": (_quiet(inspect.getdoc, value) or "")[:_DOC],
-        "signature": str(_quiet(inspect.signature, value) or "") if callable(value) else "",
+        "doc": _sendable(doc[:_DOC]) if isinstance(doc, str) else "",
+        "signature": _sendable(str(_quiet(lambda: str(inspect.signature(value))) or "")[:_DOC]),
     }
 
 
 def describe(value: Any, room: int) -> dict[str, Any]:
     """``type``, ``size``, ``shape`` and ``repr`` (at most ``room`` characters) of any value."""
-    kind = type(value)
-    module = kind.__module__
     return {
-        "type": kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}",
+        "type": _sendable(_quiet(_type_name, type(value)) or "?"),
         "size": _size(value),
         "shape": _shape(value),
-        "repr": _short(value, room, _DEPTH),
+        "repr": _sendable(_short(value, room, _DEPTH)),
     }
+
+
+def _type_name(kind: type) -> str:
+    module = kind.__module__
+    return kind.__qualname__ if module == "builtins" else f"{module}.{kind.__qualname__}"
 
 
 def _size(value: Any) -> int:
     """Bytes of it alone, or of the data that it holds where it says so."""
     for measure in (_data_size, sys.getsizeof):
         size = _quiet(measure, value)
-        if isinstance(size, int) and size >= 0:
+        if isinstance(size, int) and 0 <= size <= _LARGEST:
             return size
     return 0
 
@@ -85,7 +92,7 @@ def _shape(value: Any) -> list[int] | None:
     kind = type(value)
     if hasattr(kind, "shape"):
         shape = _quiet(lambda: [int(side) for side in value.shape[:32]])
-        if shape is not None:
+        if shape is not None and all(0 <= side <= _LARGEST for side in shape):
             return list(shape)
     length = _quiet(len, value) if hasattr(kind, "__len__") else None
     return None if length is None else [int(length)]
@@ -94,7 +101,7 @@ def _shape(value: Any) -> list[int] | None:
 def _short(value: Any, room: int, depth: int) -> str:
     try:
         text = _shown(value, room, depth)
-    except Exception as error:  # noqa: BLE001 - a repr is code of the user
+    except BaseException as error:  # noqa: BLE001 - a repr is code of the user
         text = f"<{type(value).__name__}, whose repr fails: {type(error).__name__}>"
     return text if len(text) <= room else text[: room - 1] + "…"
 
@@ -128,8 +135,13 @@ def _listed(items: list[str], count: int) -> str:
 
 
 def _quiet(function: Any, *args: Any) -> Any:
-    """What ``function`` gives, None when it fails: it runs code of the user."""
+    """What ``function`` gives, None when it fails: it runs code of the user, which may even exit."""
     try:
         return function(*args)
-    except Exception:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001
         return None
+
+
+def _sendable(text: str) -> str:
+    """``text`` without lone surrogates, which no message can carry."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()

@@ -135,7 +135,8 @@ def _differs(value: Any, default: Any) -> bool:
 
 
 def _size(data: Mapping[str, Any]) -> int:
-    return sum(size_of(item if isinstance(item, str) else json.dumps(item)) for item in data.values())
+    texts = (item if isinstance(item, str) else json.dumps(item, default=str) for item in data.values())
+    return sum(map(size_of, texts))
 
 
 _STREAMS: tuple[Literal["stdout", "stderr"], ...] = ("stdout", "stderr")
@@ -188,14 +189,14 @@ class OutputCollector:
             self._add_display(event)
 
     def _add_display(self, event: DisplayEvent) -> None:
-        size = _size(event.data)
+        size = _size(event.data) + _size(event.metadata)
         replaced = [
             index
             for index, shown in enumerate(self._displays)
             if event.kind == "update_display_data" and shown.display_id == event.display_id
         ]
         total = self._display_bytes + size * (len(replaced) or 1)
-        total -= sum(_size(self._displays[index].data) for index in replaced)
+        total -= sum(_size(shown.data) + _size(shown.metadata) for shown in map(self._displays.__getitem__, replaced))
         if self._limit is not None and total > self._limit:
             self._left_out = True
             return

@@ -290,10 +290,10 @@ class Session(AsksWorkspace, Watched):
         try:
             result = await self._executor.execute(code, limit, hear)
         except BaseException as error:
-            text = (
-                "KeyboardInterrupt: the run was cancelled" if isinstance(error, asyncio.CancelledError) else str(error)
-            )
-            journal(EndEvent(ExecutionResult(error=text, error_name="KeyboardInterrupt")))
+            name, text = type(error).__name__, str(error)
+            if isinstance(error, asyncio.CancelledError):
+                name, text = "KeyboardInterrupt", "the run was cancelled"
+            journal(EndEvent(ExecutionResult(error=f"{name}: {text}", error_name=name)))
             raise
         journal(EndEvent(result))
         return result

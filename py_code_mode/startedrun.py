@@ -7,7 +7,17 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Literal
 
 from .handover import EventQueue
-from .results import BeginEvent, CellEvent, EndEvent, ExecutionResult, Listener, OutputEvent, StreamEvent
+from .results import (
+    BeginEvent,
+    CellEvent,
+    ClearEvent,
+    DisplayEvent,
+    EndEvent,
+    ExecutionResult,
+    Listener,
+    OutputEvent,
+    StreamEvent,
+)
 
 if TYPE_CHECKING:
     from .kernel.engine import Engine
@@ -20,6 +30,7 @@ class StartedRun:
         self._engine = engine
         self._execute = execute
         self._events: list[OutputEvent] = []
+        self._updates: dict[str | None, int] = {}
         self._readers: list[Callable[[OutputEvent | None], None]] = []
         self._begun = self._cancelled = self._over = False
         self._task: asyncio.Task[ExecutionResult] | None = None
@@ -47,21 +58,27 @@ class StartedRun:
 
     def cancel(self) -> None:
         """Take it out of the queue, or interrupt it. Does nothing when it is over."""
-        self._engine.loop.call_soon_threadsafe(self._cancel)
+        try:
+            self._engine.loop.call_soon_threadsafe(self._cancel)
+        except RuntimeError:
+            pass  # the engine has ended, and the run with it
 
     async def events(self) -> AsyncIterator[OutputEvent]:
-        """Its events from the first on, and at last an EndEvent; for any number of readers."""
+        """Its events from the first on, and at last an EndEvent; for any number of readers.
+
+        Who comes late is spared what was cleared meanwhile, and updates of a display that another has replaced.
+        """
         queue = EventQueue()
         loop = self._engine.loop
-        try:
-            loop.call_soon_threadsafe(self._replay, queue.put)
-        except RuntimeError:  # the engine has ended, and the run with it
+        if self._over:  # and its engine may have ended
             self._replay(queue.put)
+        else:
+            loop.call_soon_threadsafe(self._replay, queue.put)
         try:
             while (event := await queue.get()) is not None:
                 yield event
         finally:
-            if not loop.is_closed():
+            if not self._over:
                 loop.call_soon_threadsafe(self._forget, queue.put)
 
     # -- on the engine ----------------------------------------------------------------------------------
@@ -83,16 +100,30 @@ class StartedRun:
             self._readers.clear()
 
     def _cancel(self) -> None:
-        if self._task is None or self._task.cancel():
+        # Once: at a second cancellation the cell, which may not have ended upon the first, would be left to itself.
+        if not self._cancelled and not self._over and (self._task is None or self._task.cancel()):
             self._cancelled = True
 
     def _hear(self, event: CellEvent) -> None:
         if isinstance(event, BeginEvent):
             self._begun = True
             return
-        self._events.append(event)
+        self._keep(event)
         for put in self._readers:
             put(event)
+
+    def _keep(self, event: OutputEvent) -> None:
+        """For later readers. A progress bar may go on for days: what nobody would see any more is not kept."""
+        waiting = bool(self._events) and self._events[-1] == ClearEvent(wait=True)
+        if (event == ClearEvent(wait=False)) or (waiting and not isinstance(event, EndEvent)):
+            self._events.clear()
+            self._updates.clear()
+        if isinstance(event, DisplayEvent) and event.kind == "update_display_data":
+            if (index := self._updates.get(event.display_id)) is not None:
+                self._events[index] = event
+                return
+            self._updates[event.display_id] = len(self._events)
+        self._events.append(event)
 
     def _replay(self, put: Callable[[OutputEvent | None], None]) -> None:
         for event in self._events:

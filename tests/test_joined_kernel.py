@@ -164,6 +164,46 @@ async def test_a_run_that_anothers_failing_cell_took_with_it_is_run_all_the_same
     assert (await run.result()).value == "run"
 
 
+async def test_runs_that_are_withdrawn_behind_a_long_queue_never_run(session, person):
+    await session.run("import time; mine = []; theirs = []")
+    for number in range(300):
+        person.execute(f"time.sleep(0.01); theirs.append({number})")
+    told = []
+    while len(told) < 100:
+        result = await session.run(f"mine.append({len(told)})", timeout=0.02)
+        assert not result.kernel_restarted
+        told.append(result.error is None)
+    ran = (await session.run("mine, theirs", timeout=30)).value
+    assert ran == ([number for number, ok in enumerate(told) if ok], list(range(300)))
+
+
+async def test_a_run_waits_for_what_a_persons_widget_does(session, person):
+    await session.run(
+        "import time\ndef handle(comm, message):\n    time.sleep(1); globals()['handled'] = True\n"
+        "get_ipython().kernel.comm_manager.register_target('widget', handle)"
+    )
+    content = {"comm_id": "1", "target_name": "widget", "data": {}}
+    person.shell_channel.send(person.session.msg("comm_open", content))
+    await arrived(person)
+    result = await session.run("1", timeout=0.3)
+    assert (result.timed_out, result.kernel_restarted) == (True, False)
+    assert "another client's code" in result.error
+    assert (await session.run("handled", timeout=10)).value is True
+
+
+async def test_a_busy_without_an_end_holds_a_run_up_for_a_moment_only(session):
+    await session.run("import json, time\nkernel = get_ipython().kernel")
+    header = {"msg_id": "forged", "session": "another", "msg_type": "execute_request"}
+    forge = "kernel.session.send(kernel.iopub_socket, {}, {}, parent={{'header': {}}})"
+    busy = forge.format("'status'", "{'execution_state': 'busy'}", header)
+    events = session.events()
+    await session.run(busy + "\n" + forge.format("'execute_input'", "{'code': 'evil'}", header))
+    assert (await session.run("2", timeout=20)).value == 2
+    await session.close()
+    others = [type(e.event) async for e in events if e.by == "other"]
+    assert others == [BeginEvent, EndEvent]
+
+
 OPENER = """
 class Opener:
     def __repr__(self):
@@ -206,6 +246,25 @@ async def test_a_persons_cell_that_kills_the_kernel_ends_a_run_that_waits(sessio
     assert (result.value, result.kernel_restarted) == (2, True)
     ended = await anext(events)
     assert (ended.by, ended.event.result.error) == ("other", "KernelDiedError: the kernel has ended")
+
+
+async def test_a_persons_cell_ends_with_its_kernel_though_the_session_does_nothing(session, person):
+    events = session.events()
+    person.execute("import os; os._exit(3)")
+    assert isinstance((await anext(events)).event, BeginEvent)
+    ended = (await anext(events)).event
+    assert isinstance(ended, EndEvent)
+    assert ended.result.error_name == "KernelDiedError"
+
+
+async def test_a_look_goes_on_when_a_person_has_deleted_its_subshell(session, person):
+    await session.run("x = 1")
+    await session.variables()
+    person.control_channel.send(person.session.msg("list_subshell_request"))
+    for subshell in (await person.get_control_msg(timeout=20))["content"]["subshell_id"]:
+        person.control_channel.send(person.session.msg("delete_subshell_request", {"subshell_id": subshell}))
+        await person.get_control_msg(timeout=20)
+    assert [found["name"] for found in await session.variables()] == ["x"]
 
 
 async def test_events_tell_of_the_cells_of_others_and_mark_them(session, person):

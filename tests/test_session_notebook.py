@@ -71,6 +71,23 @@ async def test_a_saved_notebook_has_the_code_outputs_errors_and_timings(session,
     assert [cell.execution_count for cell in notebook.cells] == [1, 2, 3, 4, 5, 6]
 
 
+async def test_odd_outputs_and_clocks_leave_the_notebook_valid(session, tmp_path):
+    await session.run("display({'text/plain': 5, 'image/png': None, 'text/html': ['a', 6]}, raw=True)")
+    await session.run("import time; time.perf_counter = iter([0.0, 1e300]).__next__")
+    await session.run("1", timeout=10)
+    await session.run("display({'application/json': {'n': float('nan')}}, raw=True)")
+    path = await session.save_notebook(tmp_path / "run.ipynb")
+    notebook = read(path)
+    shown = notebook.cells[0].outputs[0].data
+    assert {kind: json.loads(text) for kind, text in shown.items()} == {
+        "text/plain": 5,
+        "image/png": None,
+        "text/html": ["a", 6],
+    }
+    assert all(cell.metadata.py_code_mode.execution_time_ms < 60_000 for cell in notebook.cells)
+    json.loads(path.read_text(), parse_constant=pytest.fail)
+
+
 async def test_the_notebook_runs_again_on_the_workspaces_kernel(tmp_path):
     base = tmp_path / "Sales Data"
     async with open_session(base) as session:

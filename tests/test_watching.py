@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import select
+import signal
 import time
 
 import pytest
 
 from py_code_mode import KernelError, Session, SessionClosedError
-from py_code_mode.results import BeginEvent, EndEvent, StreamEvent
+from py_code_mode.results import BeginEvent, DisplayEvent, EndEvent, StreamEvent
 from py_code_mode.watch import journal
 
 from .sessions import open_session
@@ -48,6 +51,14 @@ async def described(session: Session, code: str) -> dict[str, object]:
         ("class C:\n    def __repr__(self): return 'r' * 10 ** 6\nx = C()", {"repr": "r" * 119 + "…"}),
         ("class C:\n    def __len__(self): return -1\n    def __sizeof__(self): return -1\nx = C()", {"shape": None}),
         ("x = '\\ud800<b>\\n'", {"repr": "'\\ud800<b>\\n'"}),
+        ("globals()[5] = 1; x = 2", {"repr": "2"}),
+        ("class C:\n    def __repr__(self): return '\\ud800'\nx = C()", {"repr": "\\ud800"}),
+        ("class C:\n    def __repr__(self): raise SystemExit\nx = C()", {"repr": "<C, whose repr fails: SystemExit>"}),
+        ("class C:\n    nbytes = 10 ** 5000\n    shape = (10 ** 5000,)\nx = C()", {"shape": None}),
+        (
+            "class M(type):\n    @property\n    def __module__(cls): 1 / 0\nclass C(metaclass=M): pass\nx = C()",
+            {"type": "?"},
+        ),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else "",
 )
@@ -148,6 +159,25 @@ async def test_a_repr_that_hangs_costs_the_look_and_nothing_else(session):
     assert [found["name"] for found in await session.variables()] == ["Slow", "time"]
 
 
+async def test_looks_at_once_share_one_thread_of_the_kernel(session):
+    count = "import threading; threading.active_count()"
+    before = (await session.run(count)).value
+    await asyncio.gather(*(session.variables() for _ in range(10)))
+    assert (await session.run(count)).value == before + 1
+
+
+async def test_a_look_at_a_kernel_that_has_died_unseen_starts_the_next_and_the_run_after_it_says_so(session):
+    kernel = os.pidfd_open((await session.run("import os; x = 1; os.getpid()")).value)
+    first = session.connection_file
+    signal.pidfd_send_signal(kernel, signal.SIGKILL)
+    select.select([kernel], [], [])
+    os.close(kernel)
+    assert await session.variables() == []
+    assert not first.exists()
+    result = await session.run("'x' in globals()")
+    assert (result.value, result.kernel_restarted) == (False, True)
+
+
 async def test_looking_at_a_namespace_that_changes_all_the_time(session):
     code = "import time\nend = time.monotonic() + 2\nn = 0\nwhile time.monotonic() < end:\n    n += 1\n    globals()[f'v{n % 50}'] = [n] * (n % 9)\n    globals().pop(f'v{(n * 7) % 50}', None)"
     run = await running(session, code)
@@ -218,6 +248,37 @@ async def test_a_run_that_is_cancelled_at_once_tells_truly_whether_it_began(sess
             unbegun.append(f"v{number}")
     assert unbegun
     assert (await session.run(f"[name for name in {unbegun} if name in globals()]")).value == []
+
+
+async def test_a_run_that_is_cancelled_twice_is_waited_for_all_the_same(session):
+    code = "import time\nwhile True:\n    try: time.sleep(1)\n    except BaseException: pass"
+    run = await running(session, code, timeout=math.inf)
+    run.cancel()
+    while run.status != "cancelled":
+        await asyncio.sleep(0)
+    run.cancel()
+    await run.result()
+    assert (await session.run("'next'")).value == "next"
+
+
+async def test_cancelling_a_run_whose_session_is_closed_does_nothing(tmp_path):
+    async with open_session(tmp_path) as session:
+        run = session.start_run("5")
+        await run.result()
+    run.cancel()
+    assert run.status == "done"
+
+
+async def test_who_comes_late_to_a_progress_bar_hears_of_its_present_state_only(session):
+    code = (
+        "from IPython.display import clear_output, display\nprint('old')\nclear_output()\n"
+        "bar = display('0', display_id='bar')\nfor n in range(50): bar.update(str(n))"
+    )
+    run = session.start_run(code)
+    await run.result()
+    events = [event async for event in run.events()]
+    assert [event.data["text/plain"] for event in events if isinstance(event, DisplayEvent)] == ["'0'", "'49'"]
+    assert not any(isinstance(event, StreamEvent) for event in events)
 
 
 async def test_a_cancelled_run_gives_what_it_had_printed(session):
@@ -302,6 +363,18 @@ async def test_a_reader_that_is_too_slow_hears_how_much_it_missed(session, monke
     assert all(isinstance(event, journal.SessionEvent) for event in heard)
     assert isinstance(missed, journal.MissedEvents)
     assert missed.count > 10
+
+
+async def test_a_reader_that_does_not_read_does_not_fill_the_host(session, monkeypatch):
+    monkeypatch.setattr(journal, "_WAITING_BYTES", 1_000_000)
+    events = session.events()
+    for _ in range(10):
+        await session.run("print('x' * 600_000)")
+    await session.close()
+    heard = [event async for event in events]
+    held = sum(len(e.event.text) for e in heard if isinstance(getattr(e, "event", None), StreamEvent))
+    assert 0 < held <= 1_800_000
+    assert isinstance(heard[-1], journal.MissedEvents)
 
 
 async def test_events_of_a_session_that_is_not_open_are_refused(tmp_path):

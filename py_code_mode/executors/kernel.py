@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from py_code_mode.errors import KernelStartError, SessionClosedError
+from py_code_mode.kernel.others import wait_for_others
 from py_code_mode.results import ExecutionResult, Listener, OutputCollector
 
 from .base import Capability, Host
@@ -120,22 +122,23 @@ class SubprocessExecutor:
     async def _execute(
         self, code: str, timeout: float | None, listener: Listener | None, interrupted: asyncio.Future[None]
     ) -> ExecutionResult:
+        begin_by: float | None = None
         while True:
             kernel = await self._kernel_or_interrupt()
             if kernel is None:
                 return _interrupted_before_start()
+            if begin_by is None:
+                begin_by = math.inf if timeout is None else asyncio.get_running_loop().time() + timeout
             if kernel.client.others.busy:
-                from py_code_mode.kernel.others import wait_for_others
-
-                if (refused := await wait_for_others(kernel, interrupted, timeout)) is not None:
+                if (refused := await wait_for_others(kernel, interrupted, timeout, begin_by)) is not None:
                     return refused
                 continue  # the kernel may have ended meanwhile
-            result = await self._execute_on(kernel, code, timeout, listener)
+            result = await self._execute_on(kernel, code, timeout, begin_by, listener)
             if result is not None:
                 return result
 
     async def _execute_on(
-        self, kernel: RunningKernel, code: str, timeout: float | None, listener: Listener | None
+        self, kernel: RunningKernel, code: str, timeout: float | None, begin_by: float, listener: Listener | None
     ) -> ExecutionResult | None:
         """The result; None when the code was not run, since another client's just before it failed."""
         from py_code_mode.kernel.execution import Execution
@@ -147,6 +150,7 @@ class SubprocessExecutor:
             code,
             OutputCollector(config.max_output_bytes, listener),
             timeout=timeout,
+            begin_by=begin_by,
             grace=config.interrupt_grace,
             max_value_bytes=config.max_value_bytes,
             max_output_bytes=config.max_output_bytes,
@@ -158,10 +162,7 @@ class SubprocessExecutor:
         finally:
             self._execution = None
             if kernel.ended:
-                self._lost_kernel = True
-                await kernel.close()
-                if self._host is not None:
-                    self._begin_start()  # so that the next run need not wait for it
+                await self._replace(kernel)
 
     async def _kernel_or_interrupt(self) -> RunningKernel | None:
         """The kernel, started if need be; None when the run was interrupted while it waited."""
@@ -170,8 +171,7 @@ class SubprocessExecutor:
         if kernel is not None:
             if not await kernel.is_gone():
                 return None if self._interrupt.done() else kernel
-            self._lost_kernel = True
-            await kernel.close()
+            await self._replace(kernel)
         start = asyncio.ensure_future(self._running())
         either: set[asyncio.Future[Any]] = {start, self._interrupt}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -179,6 +179,14 @@ class SubprocessExecutor:
             start.cancel()  # cancels the waiting only; the kernel goes on starting for the next run
             return None
         return await start
+
+    async def _replace(self, kernel: RunningKernel) -> None:
+        """Close a kernel that has ended. The next one starts, so that the next run need not wait for it."""
+        if self._ready_kernel() is kernel:  # else somebody else has seen it too
+            self._lost_kernel = True
+            if self._host is not None:
+                self._begin_start()
+        await kernel.close()
 
     def _begin_start(self) -> asyncio.Task[RunningKernel]:
         if self._host is None:
@@ -218,7 +226,10 @@ class SubprocessExecutor:
 
     async def look(self, name: str | None, limit: int) -> Any:
         """See ``Watchable``. Raises KernelError when the kernel does not answer within ``_LOOK_WAIT`` seconds."""
-        return await (await self._running()).client.look(name, limit, _LOOK_WAIT)
+        kernel = self._ready_kernel()
+        if kernel is not None and await kernel.is_gone():
+            await self._replace(kernel)
+        return await (await self._running()).look(name, limit, _LOOK_WAIT)
 
     async def stack(self) -> str:
         """See ``Watchable``; of a cell of another client as well."""

@@ -51,6 +51,7 @@ class KernelClient:
         self._session.pack = _pack
         self.others = OtherClients()
         self._subshell: str | None = None
+        self._making = asyncio.Lock()
         self._requests: dict[str, Request] = {}
         self._answers: dict[str, Callable[[dict[str, Any]], Any]] = {}
         self._replies: dict[str, Callable[[dict[str, Any]], Any]] = {}
@@ -99,19 +100,33 @@ class KernelClient:
 
         Raises KernelError: ``timeout`` seconds are over (a C call, or a repr of the user's, blocks), or no such name.
         """
+        subshell = None
         try:
             async with asyncio.timeout(timeout):
-                if self._subshell is None:
-                    made = await self._answer("create_subshell_request", {})
-                    self._subshell = str(made.get("subshell_id"))
-                answer = await self._answer("look_request", {"name": name, "limit": limit}, self._subshell)
+                while True:
+                    subshell = await self._looking_glass()
+                    answer = await self._answer("look_request", {"name": name, "limit": limit}, subshell)
+                    if answer.get("status") == "ok":
+                        return answer.get("found")
+                    if "message" in answer:
+                        raise KernelError(str(answer["message"]))
+                    self._give_up(subshell)  # another client has deleted it
         except TimeoutError:
-            self._subshell = None  # it may be stuck for ever in what it shows
+            self._give_up(subshell)  # it may be stuck for ever in what it shows
             text = f"the kernel did not answer within {timeout:g} s: a C call or a repr of its code blocks it"
             raise KernelError(text) from None
-        if answer.get("status") != "ok":
-            raise KernelError(str(answer.get("message", "the kernel refused to answer")))
-        return answer.get("found")
+
+    async def _looking_glass(self) -> str:
+        """The subshell for looking in: one for all who look."""
+        async with self._making:
+            if self._subshell is None:
+                made = await self._answer("create_subshell_request", {})
+                self._subshell = str(made.get("subshell_id"))
+            return self._subshell
+
+    def _give_up(self, subshell: str | None) -> None:
+        if self._subshell == subshell:
+            self._subshell = None
 
     async def _answer(self, kind: str, content: dict[str, Any], subshell: str | None = None) -> dict[str, Any]:
         """The reply to a request: in a ``subshell``, or on the control channel."""
@@ -141,13 +156,17 @@ class KernelClient:
         """
         self._ask("interrupt_request", {"msg_id": msg_id}, on_reply)
 
-    async def withdraw(self, msg_id: str, timeout: float) -> bool:
-        """Interrupt that cell when it begins; False if it has. A kernel that says nothing works on another cell."""
+    async def withdraw(self, msg_id: str, timeout: float) -> bool | None:
+        """Have that cell refused when it begins. Returns whether it has begun; None when the kernel does not answer.
+
+        A kernel in a C call hears of it before it begins the next cell.
+        """
         try:
             async with asyncio.timeout(timeout):
-                return not (await self._answer("interrupt_request", {"msg_id": msg_id})).get("begun")
+                asked = {"msg_id": msg_id, "withdraw": True}
+                return bool((await self._answer("interrupt_request", asked)).get("begun"))
         except TimeoutError:
-            return True
+            return None
 
     def probe(self, on_reply: Callable[[dict[str, Any]], None]) -> None:
         """Ask the control thread which cell is running: the reply's ``running`` is its msg_id, or None."""

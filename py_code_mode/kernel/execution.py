@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kernel_bootstrap import codec
 from py_code_mode.results import ExecutionResult, OutputCollector
 
-from .messages import output_event
+from .messages import as_count, output_event
 from .others import not_run
 from .running import RunningKernel
 
@@ -40,7 +40,8 @@ _DRAIN_LIMIT = 1.0
 class Execution:
     """Runs ``code`` on ``kernel``; ``run`` gives the result, and leaves the kernel idle or ended.
 
-    ``timeout`` counts from the cell's own busy, seconds, None = no limit. ``grace`` is how long an interrupted cell
+    ``timeout`` counts from the cell's own busy, seconds, None = no limit; behind cells of other clients it has to
+    begin until the loop's time is ``begin_by``. ``grace`` is how long an interrupted cell
     may take to end before its kernel is killed, seconds. ``after_restart`` tells that the kernel is a new one.
     """
 
@@ -51,6 +52,7 @@ class Execution:
         collector: OutputCollector,
         *,
         timeout: float | None,
+        begin_by: float,
         grace: float,
         max_value_bytes: int | None,
         max_output_bytes: int | None,
@@ -62,6 +64,7 @@ class Execution:
         self._collector = collector
         self._others = kernel.client.others
         self._timeout = timeout
+        self._begin_by = begin_by
         self._grace = grace
         self._after_restart = after_restart
         self._value_buffers: Sequence[Any] = ()
@@ -81,12 +84,14 @@ class Execution:
         self.withdrawn = False
         self.aborted = False
         self._told = False
+        self._overtaken = False
         self._sent = self._loop.time()
         self._next_probe = self._loop.time() + _PROBE_EVERY
         asked = {"limit": max_value_bytes, "output_limit": max_output_bytes, "accepts": sorted(codec.accepted())}
         self.msg_id = kernel.client.execute(code, self, {"py_code_mode": asked})
         kernel.link.on_begun(self.msg_id, self._on_code)
         kernel.on_end(self._rouse)
+        self._others.on_busy = self._rouse
 
     # -- what comes in ----------------------------------------------------------------------------------
 
@@ -104,6 +109,7 @@ class Execution:
 
     def _on_status(self, state: Any) -> None:
         if state == "busy":
+            self._others.forget()  # one thing at a time: they have ended before
             self._on_begun()
         elif state == "idle":
             self._idle = self._loop.time()
@@ -135,6 +141,7 @@ class Execution:
                 raise
             return await self._result()
         finally:
+            self._others.on_busy = None
             self._kernel.forget_end(self._rouse)
             self._kernel.client.forget(self.msg_id)
             self._kernel.link.forget_cell(self.msg_id)
@@ -153,6 +160,11 @@ class Execution:
                 await self._sleep(self._idle + _REPLY_GRACE)
                 continue
             if self._stopping is None and now >= self._deadline():
+                if self._waits_for_others():
+                    if not await self._withdraw():
+                        continue  # it has begun, and has its time from now on
+                    self.timed_out = True
+                    return
                 self.timed_out = True
                 self._stop()
             if self._stopping is not None and self._waits_for_others() and await self._withdraw():
@@ -176,15 +188,19 @@ class Execution:
             return math.inf
         if self._begun is not None:
             return self._begun + self._timeout
-        return self._sent + self._timeout if self._others.busy else math.inf
+        return self._begin_by if self._waits_for_others() else math.inf
 
     def _waits_for_others(self) -> bool:
-        """Whether another client's cell, which is not ours to end, has come in between."""
-        return self._begun is None and self._others.busy
+        """Whether another client's cells, which are not ours to end, have come in between."""
+        self._overtaken = self._overtaken or self._others.busy
+        return self._begun is None and self._overtaken
 
     async def _withdraw(self) -> bool:
         """See to it that the cell will not run; False if it has begun all the same."""
-        if await self._kernel.client.withdraw(self.msg_id, _WITHDRAW_WAIT):
+        begun = await self._kernel.client.withdraw(self.msg_id, _WITHDRAW_WAIT)
+        if begun is None:
+            begun = self._begun is not None
+        if not begun:
             self.withdrawn = True
             return True
         self._on_begun()
@@ -213,23 +229,26 @@ class Execution:
     def _probe(self, now: float) -> None:
         """Ask whether the kernel works on this cell; ``lost`` when it does not, or not even begins."""
         self._next_probe = now + _PROBE_EVERY
-        if self._begun is None:
+        if self._begun is None and not self._others.busy:
             self._silent_probes += 1
         self.lost = self._idle_probes >= _IDLE_PROBES or self._silent_probes > _SILENT_PROBES
         if not self.lost:
-            self._kernel.client.probe(self._on_probe_reply)
+            take = self._others.on_probe()
+            self._kernel.client.probe(lambda content: self._on_probe_reply(content, take))
 
-    def _on_probe_reply(self, content: dict[str, Any]) -> None:
+    def _on_probe_reply(self, content: dict[str, Any], take: Callable[[dict[str, Any]], None]) -> None:
+        take(content)
         running = content.get("running")
         if running is None and content.get("idle"):
             self._idle_probes += 1
-            self._others.forget()
             return
         self._idle_probes = 0
-        if running is not None:
-            self._silent_probes = 0  # it works, on this cell or on one before it
         if running == self.msg_id:
             self._on_begun()  # its busy may have been lost
+        elif running is not None:
+            self._overtaken = True
+            self._silent_probes = 0  # it works
+            self._rouse()
 
     def _on_begun(self) -> None:
         if self._begun is None:
@@ -267,8 +286,7 @@ class Execution:
         reply = self._reply or {}
         extra = self._extra(reply)
         fields["execution_time_ms"] = self._elapsed(extra)
-        count = reply.get("execution_count")
-        fields["execution_count"] = count if isinstance(count, int) else None
+        fields["execution_count"] = as_count(reply.get("execution_count"))
         self._stack = self._stack or str(extra.get("stack") or "")
         if isinstance(extra.get("value"), dict):
             await self._take_value(extra["value"], fields)
@@ -291,8 +309,8 @@ class Execution:
 
     def _elapsed(self, extra: dict[str, Any]) -> float:
         seconds = extra.get("seconds")
-        if isinstance(seconds, float) and math.isfinite(seconds):
-            return seconds * 1000
+        if isinstance(seconds, float) and 0 <= seconds <= self._loop.time() - self._sent:
+            return seconds * 1000  # code can have changed the kernel's clock
         return (self._loop.time() - self._begun) * 1000 if self._begun is not None else 0.0
 
     async def _take_value(self, sent: dict[str, Any], fields: dict[str, Any]) -> None:

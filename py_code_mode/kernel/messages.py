@@ -23,3 +23,8 @@ def output_event(kind: str, content: dict[str, Any]) -> StreamEvent | DisplayEve
 def as_dict(value: Any) -> dict[str, Any]:
     """``value`` where it is a dict, else an empty one."""
     return value if isinstance(value, dict) else {}
+
+
+def as_count(value: Any) -> int | None:
+    """``value`` where it can be the number of a cell, else None."""
+    return value if type(value) is int and value >= 0 else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_bootstrap import faults
+from py_code_mode.errors import KernelError
 from py_code_mode.host.server import Handlers, LinkServer
 
 from .client import KernelClient
@@ -26,6 +27,9 @@ _KILL_WAIT = 5.0
 
 _STACK_WAIT = 1.0
 """A kernel that does not tell in this time where its code stands is in a C call, seconds."""
+
+_DRAIN_LIMIT = 1.0
+"""What a dead kernel had sent is read within this, seconds."""
 
 _SHUTDOWN_GRACE = 2.0
 """A kernel that is asked to end has this long (its atexit handlers run); then it is killed. Seconds."""
@@ -41,6 +45,7 @@ class RunningKernel:
         self._listeners: list[Callable[[], None]] = []
         self.returncode: int | None = None
         self._pidfd = _open_pidfd(provisioner.pid)
+        self._mourning: asyncio.Task[None] | None = None
         self._exit = asyncio.get_running_loop().create_task(self._watch())
 
     @classmethod
@@ -169,6 +174,17 @@ class RunningKernel:
                 await asyncio.sleep(0.01)
         return found or ""
 
+    async def look(self, name: str | None, limit: int, timeout: float) -> Any:
+        """See ``KernelClient.look``; KernelError also when the kernel ends meanwhile."""
+        look = asyncio.ensure_future(self.client.look(name, limit, timeout))
+        try:
+            await asyncio.wait({look, self._exit}, return_when=asyncio.FIRST_COMPLETED)
+            if not look.done():
+                raise KernelError(f"the kernel ended before it answered: {self.describe_end()}")
+            return look.result()
+        finally:
+            look.cancel()
+
     def request_stack(self) -> None:
         """Let faulthandler write where the main thread stands; ``last_stack`` reads it."""
         self._provisioner.signal(faults.STACK_SIGNAL)
@@ -220,8 +236,14 @@ class RunningKernel:
         if self.returncode is not None:
             return
         self.returncode = code
+        self._mourning = asyncio.get_running_loop().create_task(self._end_others())
         for listener in list(self._listeners):
             listener()
+
+    async def _end_others(self) -> None:
+        if self._client is not None:
+            await self._client.drain(_DRAIN_LIMIT)
+            self._client.others.forget("KernelDiedError: the kernel has ended")
 
 
 def _open_pidfd(pid: int | None) -> int | None:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 from weakref import WeakSet
 
 from py_code_mode.results import BeginEvent, CellEvent, ClearEvent, DisplayEvent, EndEvent, ExecutionResult, StreamEvent
@@ -18,7 +18,8 @@ KEPT_BYTES = 50_000_000
 """Of code and outputs of past cells; the oldest go first."""
 
 _WAITING_EVENTS = 100_000
-"""Events that wait for a slow reader."""
+_WAITING_BYTES = 100_000_000
+"""Events that wait for a slow reader, and how much is in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Cell:
             if not self.result.execution_time_ms and self.began is not None:  # it was cancelled
                 elapsed = (datetime.now(UTC) - self.began).total_seconds() * 1000
                 self.result = replace(self.result, execution_time_ms=elapsed)
-            self.size = len(self.code) + len(event.result.traceback or "") + sum(map(_size, self.outputs))
+            self.size = len(self.code) + _size(EndEvent(self.result)) + sum(map(_size, self.outputs))
         elif isinstance(event, ClearEvent):
             self._clear_next = event.wait
             if not event.wait:
@@ -108,10 +109,12 @@ class Journal:
                 if cell.result is not None:
                     self._make_room(cell.size)
                 readers = list(self._readers)
-            if readers and isinstance(event, EndEvent):
-                event = EndEvent(replace(event.result, value=None))
-            for reader in readers:
-                reader.put(SessionEvent(cell.number, by, event))
+            if readers:
+                if isinstance(event, EndEvent):
+                    event = EndEvent(replace(event.result, value=None))
+                told, size = SessionEvent(cell.number, by, event), _size(event)
+                for reader in readers:
+                    reader.put(told, size)
             if cell.result is not None and self.on_end is not None:
                 self.on_end(cell)
 
@@ -151,19 +154,22 @@ class EventReader:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._events: deque[SessionEvent | MissedEvents | None] = deque()
+        self._events: deque[tuple[SessionEvent | MissedEvents | None, int]] = deque()
         self._missed = 0
+        self._put = self._taken = 0  # each is written by one thread only
         self._wake = asyncio.Event()
 
-    def put(self, event: SessionEvent | None) -> None:
-        """Take an event, or None for the end; called from any thread."""
-        if event is not None and len(self._events) >= _WAITING_EVENTS:
+    def put(self, event: SessionEvent | None, size: int = 0) -> None:
+        """Take an event of ``size`` characters, or None for the end; called from any thread."""
+        full = len(self._events) >= _WAITING_EVENTS or self._put - self._taken >= _WAITING_BYTES
+        if event is not None and full:
             self._missed += 1
             return
         if self._missed:
-            self._events.append(MissedEvents(self._missed))
+            self._events.append((MissedEvents(self._missed), 0))
             self._missed = 0
-        self._events.append(event)
+        self._events.append((event, size))
+        self._put += size
         try:
             self._loop.call_soon_threadsafe(self._wake.set)
         except RuntimeError:
@@ -177,17 +183,29 @@ class EventReader:
             self._wake.clear()
             if not self._events:
                 await self._wake.wait()
-        event = self._events[0]
+        event, size = self._events[0]
         if event is None:
             raise StopAsyncIteration  # it stays there: the end goes on being the end
-        return self._events.popleft() or event
+        self._events.popleft()
+        self._taken += size
+        return event
 
 
-def _size(event: StreamEvent | DisplayEvent) -> int:
+def _size(event: CellEvent) -> int:
+    """The characters in it, roughly."""
     if isinstance(event, StreamEvent):
         return len(event.text)
-    texts = (item if isinstance(item, str) else json.dumps(item, default=str) for item in event.data.values())
-    return sum(map(len, texts))
+    if isinstance(event, DisplayEvent):
+        return sum(map(_length, event.data.values())) + _length(event.metadata)
+    if isinstance(event, EndEvent):
+        result = event.result
+        texts = (result.stdout, result.stderr, result.error or "", result.traceback or "")
+        return sum(map(len, texts)) + sum(map(_size, result.outputs))
+    return len(event.code) if isinstance(event, BeginEvent) else 0
+
+
+def _length(item: Any) -> int:
+    return len(item if isinstance(item, str) else json.dumps(item, default=str)) if item else 0
 
 
 def merged(outputs: list[StreamEvent | DisplayEvent]) -> Iterator[StreamEvent | DisplayEvent]:

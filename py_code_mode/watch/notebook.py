@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from .journal import Cell, Journal, merged
 
 _PACE = 20
 """A record is written again after this many times what the last writing took: so it costs a twentieth at most."""
+
+
+_JSON_KIND = re.compile(r"application/(.*\+)?json")
 
 
 def spec_name(workspace: str) -> str:
@@ -53,11 +57,27 @@ def notebook(cells: list[Cell], dropped: int, identity: str, session: str) -> di
 def write(path: Path, content: dict[str, Any]) -> Path:
     """Put the notebook at ``path`` in one step; returns the whole path. Raises StorageError."""
     target = path.expanduser().resolve()
-    text = json.dumps(content, ensure_ascii=False, indent=1, default=str) + "\n"
+    text = _text(content) + "\n"
     with storage_errors("write the notebook", target):
         target.parent.mkdir(parents=True, exist_ok=True)
         replace_file(target, text.encode("utf-8", "backslashreplace"))
     return target
+
+
+def _text(content: Any) -> str:
+    try:
+        return json.dumps(content, ensure_ascii=False, indent=1, default=str, allow_nan=False)
+    except ValueError:  # Python reads NaN in JSON, front ends do not
+        return json.dumps(_finite(content), ensure_ascii=False, indent=1, default=str, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    """``value`` with a text in place of each nan and inf."""
+    if isinstance(value, Mapping):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 class Recorder:
@@ -91,6 +111,8 @@ class Recorder:
                 self._failed = ""
             except StorageError as error:
                 self._failed = str(error)
+            except Exception as error:  # noqa: BLE001 - an output that cannot be written must not keep a session open
+                self._failed = f"{type(error).__name__}: {error}"
             self._pause = _PACE * (time.monotonic() - started)
 
     async def close(self) -> str:
@@ -132,10 +154,17 @@ def _output(event: StreamEvent | DisplayEvent, result: ExecutionResult) -> dict[
     if isinstance(event, StreamEvent):
         return {"output_type": "stream", "name": event.name, "text": event.text}
     kind = "execute_result" if event.kind == "execute_result" else "display_data"
-    made: dict[str, Any] = {"output_type": kind, "data": dict(event.data), "metadata": dict(event.metadata)}
+    data = {name: _item(name, item) for name, item in event.data.items()}
+    made: dict[str, Any] = {"output_type": kind, "data": data, "metadata": dict(event.metadata)}
     if kind == "execute_result":
         made["execution_count"] = result.execution_count
     return made
+
+
+def _item(kind: str, item: Any) -> Any:
+    """What stands for ``item``: only JSON's own kinds may be anything but text, or a list of lines."""
+    is_text = isinstance(item, str) or (isinstance(item, list) and all(isinstance(line, str) for line in item))
+    return item if is_text or _JSON_KIND.fullmatch(kind) else _text(item)
 
 
 def _error(result: ExecutionResult) -> dict[str, Any]:
