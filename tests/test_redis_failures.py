@@ -23,7 +23,8 @@ SOURCE = "async def run() -> int:\n    return 1\n"
 
 @pytest.fixture
 def server():
-    with closing(RedisServer("--appendonly", "yes")) as server:
+    # What was answered is on disk then: with other settings a write can wait for the sync of an earlier one.
+    with closing(RedisServer("--appendonly", "yes", "--appendfsync", "always")) as server:
         yield server
 
 
