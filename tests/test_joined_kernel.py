@@ -6,11 +6,13 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
+from contextlib import closing
 from typing import Any
 
 import pytest
 from jupyter_client import AsyncKernelClient
 
+from kernel_bootstrap.interrupts import Interrupts
 from py_code_mode import Session
 from py_code_mode.results import BeginEvent, EndEvent, StreamEvent
 
@@ -175,6 +177,16 @@ async def test_runs_that_are_withdrawn_behind_a_long_queue_never_run(session, pe
         told.append(result.error is None)
     ran = (await session.run("mine, theirs", timeout=30)).value
     assert ran == ([number for number, ok in enumerate(told) if ok], list(range(300)))
+
+
+def test_a_cell_that_has_run_is_never_told_to_be_withdrawn_though_another_came_after_it():
+    with closing(asyncio.new_event_loop()) as loop:
+        interrupts = Interrupts(loop, {})
+        for cell in ("ours", "theirs"):
+            interrupts.begin(cell)
+            interrupts.end()
+        assert interrupts.request("ours", withdraw=True)
+        assert not interrupts.request("later", withdraw=True)
 
 
 async def test_a_run_waits_for_what_a_persons_widget_does(session, person):
