@@ -144,9 +144,8 @@ class CodeModeKernel(IPythonKernel):
         shown.limit, shown.room, shown.truncated = limit, limit, False
         self._began = time.monotonic()
         self.interrupts.begin(parent["header"]["msg_id"])
-        if self._asked is not None:
-            # The busy may never leave: the io thread that sends it needs the GIL, which the code can hold for ever.
-            self.link.begin(parent["header"]["msg_id"])
+        # The busy may never leave: the io thread that sends it needs the GIL, which the code can hold for ever.
+        self.link.begin(parent["header"]["msg_id"], other=self._asked is None)
         try:
             await super().execute_request(stream, ident, parent)
         finally:

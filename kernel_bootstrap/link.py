@@ -95,9 +95,12 @@ class ZmqLink:
     def request(self, method: str, **params: Any) -> Any:
         return self._exchange("request", method, params, self._reply)
 
-    def begin(self, cell: str) -> None:
-        """Tell the host that ``cell`` begins now; it is on its way even if the code never lets go of the GIL."""
-        self._own().socket.send_multipart(pack(Message("begun", "", cell=cell, key=self._key)))
+    def begin(self, cell: str, *, other: bool) -> None:
+        """Tell the host that ``cell`` begins now; it is on its way even if the code never lets go of the GIL.
+
+        ``other`` tells that another client has sent it.
+        """
+        self._own().socket.send_multipart(pack(Message("begun", "", other, cell=cell, key=self._key)))
 
     def upload(self, method: str, data: Sequence[Buffer], **params: Any) -> Any:
         parts = parts_of(data)

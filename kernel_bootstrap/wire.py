@@ -6,7 +6,7 @@ position (see ``codec``).
 
     request   kernel → host   {"v", "kind": "request", "id", "method", "cell", "key"}   body: params
     cancel    kernel → host   {"v", "kind": "cancel", "id", "key"}                      body: null
-    begun     kernel → host   {"v", "kind": "begun", "cell", "key"}                     body: null
+    begun     kernel → host   {"v", "kind": "begun", "cell", "key"}                     body: true: another client's
     reply     host → kernel   {"v", "kind": "reply", "id"}                              body: value
     error     host → kernel   {"v", "kind": "error", "id"}                              body: see ``pack_error``
 

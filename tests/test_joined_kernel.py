@@ -13,7 +13,7 @@ import pytest
 from jupyter_client import AsyncKernelClient
 
 from kernel_bootstrap.interrupts import Interrupts
-from py_code_mode import Session
+from py_code_mode import Session, SubprocessExecutor
 from py_code_mode.results import BeginEvent, EndEvent, StreamEvent
 
 from .sessions import open_session
@@ -187,6 +187,22 @@ def test_a_cell_that_has_run_is_never_told_to_be_withdrawn_though_another_came_a
             interrupts.end()
         assert interrupts.request("ours", withdraw=True)
         assert not interrupts.request("later", withdraw=True)
+
+
+async def test_a_persons_cell_is_known_of_though_it_lets_nothing_out(session, person):
+    await session.run("def hold():\n    return sum(range(2 * 10 ** 7))")
+    executor = session._executor
+    assert isinstance(executor, SubprocessExecutor)
+    others = executor._ready_kernel().client.others
+    for _ in range(8):
+        person.execute("hold()")
+        reply = asyncio.ensure_future(person.get_shell_msg(timeout=20))
+        while not others.busy:
+            assert not reply.done()
+            await asyncio.sleep(0)
+        await reply
+        while others.busy:
+            await asyncio.sleep(0)
 
 
 async def test_a_run_waits_for_what_a_persons_widget_does(session, person):

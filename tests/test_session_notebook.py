@@ -142,7 +142,7 @@ async def test_a_notebook_that_cannot_be_written_says_where(session, tmp_path):
 
 
 async def test_a_long_session_keeps_its_latest_cells_and_says_so(session, tmp_path, monkeypatch):
-    monkeypatch.setattr(journal, "KEPT_BYTES", 10_000)
+    monkeypatch.setattr(journal, "KEPT_BYTES", 22_000)
     for number in range(20):
         await session.run(f"print('{number}' + 'x' * 1000)")
     notebook = read(await session.save_notebook(tmp_path / "a.ipynb"))

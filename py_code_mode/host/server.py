@@ -40,6 +40,8 @@ class LinkServer:
         self._wanted: dict[tuple[bytes, str], Wanted] = {}
         self._cancelled: set[str] = set()
         self._beginnings: dict[str, Callable[[], None]] = {}
+        self.on_other: Callable[[str], None] | None = None
+        """Hears of each cell of another client that begins."""
         self._socket: zmq.Socket[bytes] = context.socket(zmq.ROUTER)
         self._socket.linger = 0
         self._socket.sndhwm = self._socket.rcvhwm = 0
@@ -95,6 +97,8 @@ class LinkServer:
         elif message.kind == "begun":
             if listener := self._beginnings.get(message.cell):
                 listener()
+            elif message.body is True and self.on_other is not None:
+                self.on_other(message.cell)
         elif message.kind == "cancel":
             # Its own socket, so only the id tells which request is meant; ids are unique in a kernel.
             for known, task in list(self._tasks.items()):

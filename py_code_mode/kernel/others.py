@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ _PROBE_EVERY = 1.0
 _IDLE_PROBES = 2
 """A kernel that says so often, in a row, that it has nothing to do has ended what it was asked."""
 
+_REMEMBERED = 1000
+"""Of what is over: the news of its beginning may come after that of its end."""
+
 _CELL = "execute_request"
 _KINDS = (_CELL, "comm_open", "comm_msg", "comm_close", "complete_request", "inspect_request")
 """What runs code of users, and so can keep the kernel for long from running the next cell."""
@@ -41,6 +45,7 @@ class OtherClients:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._open: dict[str, _Asked] = {}
+        self._ended: deque[str] = deque(maxlen=_REMEMBERED)
         self.on_busy: Callable[[], None] | None = None
         """Called when the kernel begins to work for another client."""
         self._free: asyncio.Future[None] | None = None
@@ -84,6 +89,11 @@ class OtherClients:
         elif found.cell is not None:
             found.cell.on_iopub(kind, content)
 
+    def on_begun(self, msg_id: str) -> None:
+        """The kernel has begun a cell, by a way on which its end may have been overtaken."""
+        if msg_id not in self._ended:
+            self._begin(msg_id, is_cell=True)
+
     def on_probe(self) -> Callable[[dict[str, Any]], None]:
         """What takes the answer to a probe that is sent now: a kernel that is idle then has ended what is open now."""
         asked = tuple(self._open)
@@ -113,6 +123,7 @@ class OtherClients:
             self.on_busy()
 
     def _end(self, msg_id: str, error: str | None = None) -> None:
+        self._ended.append(msg_id)
         if cell := self._open.pop(msg_id).cell:
             cell.end(error)
         self._settle()

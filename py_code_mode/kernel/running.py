@@ -107,6 +107,7 @@ class RunningKernel:
             await self._provisioner.hello
             # Not earlier: zmq looks for a socket that is not there yet only every 100 ms.
             self._client = KernelClient(engine.context, self._info)
+            self.link.on_other = self._client.others.on_begun
             await self._client.ready
 
         task = asyncio.ensure_future(ready())

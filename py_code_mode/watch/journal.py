@@ -17,6 +17,9 @@ from py_code_mode.results import BeginEvent, CellEvent, ClearEvent, DisplayEvent
 KEPT_BYTES = 50_000_000
 """Of code and outputs of past cells; the oldest go first."""
 
+_CELL_BYTES, _OUTPUT_BYTES = 1000, 200
+"""What a cell and an output take beside their texts."""
+
 _WAITING_EVENTS = 100_000
 _WAITING_BYTES = 100_000_000
 """Events that wait for a slow reader, and how much is in them."""
@@ -61,7 +64,8 @@ class Cell:
             if not self.result.execution_time_ms and self.began is not None:  # it was cancelled
                 elapsed = (datetime.now(UTC) - self.began).total_seconds() * 1000
                 self.result = replace(self.result, execution_time_ms=elapsed)
-            self.size = len(self.code) + _size(EndEvent(self.result)) + sum(map(_size, self.outputs))
+            self.size = _CELL_BYTES + len(self.code) + _size(EndEvent(self.result))
+            self.size += sum(_OUTPUT_BYTES + _size(output) for output in self.outputs)
         elif isinstance(event, ClearEvent):
             self._clear_next = event.wait
             if not event.wait:
