@@ -140,8 +140,9 @@ class CellShell(ZMQInteractiveShell):
         return nullcontext()  # IPython would keep all that is printed: see history.Forgetful
 
     def ask_exit(self) -> None:
-        # A console ends when it gets this; for all others it is the cell that ends.
-        self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": False})
+        # A console ends when it gets this; for all others it is the cell that ends. One that has joined another's
+        # kernel would end that, too; one that has started it ends it all the same.
+        self.payload_manager.write_payload({"source": "ask_exit", "keepkernel": True})
         raise SystemExit
 
     async def run_cell_async(self, *args: Any, **kwargs: Any) -> Any:

@@ -399,3 +399,10 @@ async def test_a_person_sees_the_frames_of_the_cell_and_not_of_the_kernel(sessio
     assert "ToolNotFoundError" in shown
     assert "kernel_bootstrap" not in shown
     assert "skipping hidden" not in shown
+
+
+async def test_a_console_that_leaves_does_not_take_the_sessions_kernel_with_it(session, person):
+    await session.run("x = 1")
+    reply, _ = await execute(person, "exit")
+    assert reply["payload"] == [{"source": "ask_exit", "keepkernel": True}]  # what jupyter_console goes by
+    assert (await session.run("x")).value == 1

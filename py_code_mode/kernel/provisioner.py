@@ -87,8 +87,7 @@ class CodeModeProvisioner(KernelProvisionerBase):
         After ``cleanup(restart=True)`` the directory and the connection stay as they are.
         """
         if not (hasattr(self, "directory") and self.directory.is_dir()):
-            self.directory = _make_directory()
-            (await self._engine.processes()).own_path(self.directory)
+            self.directory = _make_directory(await self._engine.processes())
             self.connection_info = self.given or _connection_info(self.directory)
         connection_file = self.directory / "kernel.json"
         connection_file.write_text(json.dumps(self.connection_info, default=bytes.decode))
@@ -203,11 +202,22 @@ def how_ended(code: int | None) -> str:
     return f"it was killed by {name}{hint}"
 
 
-def _make_directory() -> Path:
+def _make_directory(processes: Processes) -> Path:
     base = tempfile.gettempdir()
     if len(os.fsencode(base)) > _LONGEST_BASE:
         base = "/tmp"
-    return Path(tempfile.mkdtemp(prefix="code-mode-", dir=base))
+    while True:
+        path = Path(base, f"code-mode-{secrets.token_hex(5)}")
+        processes.own_path(path)  # first: whatever ends this process in between, nothing of it stays
+        try:
+            path.mkdir(mode=0o700)
+        except FileExistsError:
+            processes.disown_path(path)
+        except BaseException:
+            processes.disown_path(path)
+            raise
+        else:
+            return path
 
 
 def _connection_info(directory: Path) -> KernelConnectionInfo:
