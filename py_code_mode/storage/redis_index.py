@@ -22,8 +22,9 @@ class RedisIndex:
     def __init__(self, link: RedisLink, kind: str) -> None:
         self._link = link
         self._doing = f"list the {kind}"
-        self.stamps_key = link.key(kind, "stamps")
-        self.version_key = link.key(kind, "version")
+        # Not below the kind itself: a workflow may be called "version".
+        self.stamps_key = link.key("index", kind, "stamps")
+        self.version_key = link.key("index", kind, "version")
         self._cached: tuple[bytes | None, Mapping[str, bytes]] = (None, {})
 
     def stamps(self) -> Mapping[str, bytes]:

@@ -9,12 +9,14 @@ from functools import cached_property
 from typing import Protocol
 
 from kernel_bootstrap.wire import Buffer
+from py_code_mode.artifacts.artifact import utc_now
 from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
 from py_code_mode.ranking import Document, Match, Ranker
 from py_code_mode.search.named import EmbedderLike, embedder
 from py_code_mode.search.ranker import MeaningRanker
 from py_code_mode.tools.hints import nearest
 
+from .history import DELETED, SAVED, Entry, Use, UseCounts, Version, WorkflowHistory, diff
 from .workflow import MAX_SOURCE_BYTES, Workflow, describe, parse, workflow_path
 
 
@@ -23,8 +25,17 @@ class WorkflowStore(Protocol):
 
     A name is whatever the storage has before ".py"; the library says which ones can be workflows. A stamp
     is equal to an earlier one only if the source has not changed in between. All of it raises
-    StorageError when the storage fails.
+    StorageError when the storage fails. ``history`` has the versions of the workflows, ``uses`` how often each was
+    called.
     """
+
+    @property
+    def history(self) -> WorkflowHistory:
+        """What the workflows were before."""
+
+    @property
+    def uses(self) -> UseCounts:
+        """How often each was called."""
 
     def stamps(self) -> Mapping[str, Hashable]:
         """The stamps of all workflows, by name. ``list`` and ``search`` ask for them at each call.
@@ -41,12 +52,15 @@ class WorkflowStore(Protocol):
         """The source as stored; None: it is gone. Raises WorkflowInvalidError for what cannot be read."""
         ...
 
-    def write(self, name: str, source: Buffer) -> None:
-        """Create or replace; a crash leaves the old source or the new one."""
+    def write(self, name: str, source: Buffer, entry: Entry) -> None:
+        """Create or replace, and append ``entry`` to the history; a crash leaves the old source or the new one.
+
+        A workflow that has this very source is left as it is.
+        """
         ...
 
-    def delete(self, name: str) -> bool:
-        """Delete one; False: there is no such."""
+    def delete(self, name: str, entry: Entry) -> bool:
+        """Delete one, and append ``entry`` to its history; False: there is no such."""
         ...
 
 
@@ -88,12 +102,18 @@ class WorkflowLibrary:
             raise WorkflowInvalidError(f"workflow {name!r} is broken: {workflow.broken}", workflow=name)
         return workflow
 
-    def create(self, name: str, source: str, description: str = "") -> Workflow:
-        """Store a workflow; one of that name is replaced.
+    def create(self, name: str, source: str, description: str = "", *, author: str = "") -> Workflow:
+        """Store a workflow; one of that name is replaced, and stays in the history. ``author`` says who does it.
 
         ``description`` becomes the module docstring of the source; an empty one keeps the docstring that the
         source has. Raises WorkflowInvalidError (reason, line, what was expected) and stores nothing then.
         """
+        workflow = self.check(name, source, description)
+        self._write(workflow, author)
+        return workflow
+
+    def check(self, name: str, source: str, description: str = "") -> Workflow:
+        """What ``create`` would store. Raises as it does."""
         source = source.removeprefix("\ufeff") if isinstance(source, str) else source
         workflow = parse(name, source)
         if not isinstance(description, str):
@@ -107,14 +127,82 @@ class WorkflowLibrary:
                 f"workflow {name!r} has no description: give one, or begin its source with a docstring",
                 workflow=name,
             )
-        self._store.write(name, workflow.source.encode())
         return workflow
 
-    def delete(self, name: str) -> bool:
-        """Delete a workflow, broken ones too; False: there is no such."""
+    def delete(self, name: str, *, author: str = "") -> bool:
+        """Delete a workflow, broken ones too; False: there is no such. Its history stays."""
         with self._lock:
             self._parsed.pop(name, None)
-        return self._store.delete(name)
+        return self._store.delete(name, Entry("", utc_now(), author, DELETED))
+
+    def history(self, name: str) -> builtins.list[Version]:
+        """Every version of a workflow, the oldest first, those from before it was deleted too.
+
+        Raises WorkflowNotFoundError when there never was one.
+        """
+        versions = self._store.history.versions(name) if isinstance(name, str) else []
+        if not versions:
+            self.require(name)  # a broken one that has no versions, such as a folder, says so
+        return versions
+
+    def version(self, name: str, number: int | None = None) -> tuple[Workflow, Version]:
+        """Version ``number`` of a workflow, by default the newest one that is not a deletion. It may be broken.
+
+        Raises WorkflowNotFoundError, which names the versions that there are.
+        """
+        versions = self.history(name)
+        kept = [version for version in versions if not version.deleted]
+        found = [version for version in kept if number in (None, version.number)]
+        if not found or isinstance(number, bool):
+            told = f"it has {_spans([version.number for version in kept])}"
+            raise WorkflowNotFoundError(f"workflow {name!r} has no version {number!r}: {told}", workflow=name)
+        source = self._store.history.source(name, found[-1].entry.digest)
+        if source is None:
+            raise StorageError(
+                f"the source of version {found[-1].number} of workflow {name!r} is gone from its storage"
+            )
+        return _parse_or_broken(name, source, None), found[-1]
+
+    def diff(self, name: str, old: int | None = None, new: int | None = None) -> str:
+        """The unified diff from version ``old`` to ``new`` of a workflow, "" where they are the same.
+
+        By default from the version before ``new``, and to the newest one.
+        """
+        workflow, version = self.version(name, new)
+        if old is None:
+            before = [each.number for each in self.history(name) if each.number < version.number and not each.deleted]
+            if not before:
+                return diff(name, ("nothing", ""), (f"version {version.number}", workflow.source))
+            old = before[-1]
+        earlier, _ = self.version(name, old)
+        return diff(name, (f"version {old}", earlier.source), (f"version {version.number}", workflow.source))
+
+    def rollback(self, name: str, number: int, *, author: str = "") -> Workflow:
+        """Make version ``number`` of a workflow the newest one again, also of one that was deleted.
+
+        Raises WorkflowNotFoundError, and WorkflowInvalidError where that version is broken.
+        """
+        if number is None:
+            raise TypeError("rollback takes the number of a version")
+        workflow, _ = self.version(name, number)
+        if workflow.broken is not None:
+            raise WorkflowInvalidError(
+                f"version {number} of workflow {name!r} is broken: {workflow.broken}", workflow=name
+            )
+        self._write(workflow, author, f"rolled back to {number}")
+        return workflow
+
+    def _write(self, workflow: Workflow, author: str, change: str = SAVED) -> None:
+        entry = Entry(workflow.digest, utc_now(), author, change)
+        self._store.write(workflow.name, workflow.source.encode(), entry)
+
+    def count(self, uses: Mapping[str, Use]) -> None:
+        """Count calls of workflows in."""
+        self._store.uses.add(uses)
+
+    def uses(self) -> Mapping[str, Use]:
+        """How often each workflow was called, those that are gone included."""
+        return self._store.uses.read()
 
     def search(self, query: str, limit: int = 5) -> builtins.list[Workflow]:
         """At most ``limit`` workflows that can be invoked, the best match first; all for an empty query.
@@ -198,6 +286,17 @@ def _parse_or_broken(name: str, data: bytes, known: Workflow | None) -> Workflow
         return parse(name, source)
     except WorkflowInvalidError as error:
         return Workflow(name, path=workflow_path(name), source=source, broken=error.message)
+
+
+def _spans(numbers: builtins.list[int]) -> str:
+    """ "versions 1 to 3, 5"."""
+    parts: builtins.list[str] = []
+    for number in numbers:
+        if parts and number - 1 == int(parts[-1].split()[-1]):
+            parts[-1] = f"{parts[-1].split()[0]} to {number}"
+        else:
+            parts.append(str(number))
+    return f"version{'s' * (len(numbers) > 1)} {', '.join(parts)}"
 
 
 def _document(workflow: Workflow) -> Document:

@@ -17,7 +17,10 @@ from py_code_mode.errors import WorkflowInvalidError
 MAX_SOURCE_BYTES = 1 << 20
 """Longer sources are refused: nobody reads them, and parsing them would stop everything else."""
 
-RESERVED = frozenset({"list", "search", "get", "create", "delete", "invoke"})
+RESERVED = frozenset(
+    {"list", "search", "get", "create", "delete", "invoke"}
+    | {"history", "diff", "rollback", "stats", "test", "promote", "stubs"}
+)
 """Names that the ``workflows`` namespace has for itself."""
 
 _MAX_NAME_BYTES = 252  # with ".py" the 255 bytes of a file name
