@@ -17,8 +17,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_BLOCK = re.compile(r"(?m)^# /// script\r?$\n(?P<content>(?:^#(?: .*)?\r?$\n)*)^# ///\r?$")
-"""As in the PEP, but that an empty block is one as well, and a carriage return may precede the line feed."""
+_COMMENTS = re.compile(r"(?m)(?:^#(?: .*)?\r?$\n?)+")
+_BEGINS = re.compile(r"(?m)^# /// script\r?$\n")
+_ENDS = re.compile(r"(?m)^# ///\r?$")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _TABLE = ("tool", "py-code-mode")
 _PATH = (*_TABLE, "tags")
@@ -124,26 +125,32 @@ def with_tags(source: str, tags: Sequence[str]) -> str:
 def _find(tree: ast.Module, source: str) -> _Block | None:
     if "# /// script" not in source:
         return None
-    found = []
-    for match in _BLOCK.finditer(source):
-        line = source.count("\n", 0, match.start()) + 1
-        if not _in_string(tree, line):
-            found.append((match, line))
-    if len(found) > 1:
-        raise MetadataError("a second '# /// script' block; a file has one", found[1][1])
-    if not found:
-        return None
-    match, line = found[0]
-    lines = match["content"].replace("\r\n", "\n").split("\n")
-    return _Block("\n".join(text[2:] for text in lines), match.start("content"), match.end("content"), line)
+    found: list[_Block] = []
+    in_strings = _lines_in_strings(tree)
+    # As in the PEP the last "# ///" of a run of comments ends the block, so that a run has one block at most.
+    for run in _COMMENTS.finditer(source):
+        begin = _BEGINS.search(source, run.start(), run.end())
+        ends = list(_ENDS.finditer(source, begin.end(), run.end())) if begin else []
+        if begin is None or not ends:
+            continue
+        line = source.count("\n", 0, begin.start()) + 1
+        if line in in_strings:
+            continue
+        if found:
+            raise MetadataError("a second '# /// script' block; a file has one", line)
+        start, end = begin.end(), ends[-1].start()
+        lines = source[start:end].replace("\r\n", "\n").split("\n")
+        found.append(_Block("\n".join(text[2:] for text in lines), start, end, line))
+    return found[0] if found else None
 
 
-def _in_string(tree: ast.Module, line: int) -> bool:
-    return any(
-        node.lineno <= line <= (node.end_lineno or 0) and node.lineno < (node.end_lineno or 0)
+def _lines_in_strings(tree: ast.Module) -> set[int]:
+    spans = {
+        (node.lineno, node.end_lineno or node.lineno)
         for node in ast.walk(tree)
         if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-    )
+    }
+    return {line for first, last in spans for line in range(first + 1, last + 1)}
 
 
 def _strings(block: _Block, value: Any, key: str) -> list[str]:
