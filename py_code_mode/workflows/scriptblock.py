@@ -127,13 +127,15 @@ def _find(tree: ast.Module, source: str) -> _Block | None:
         return None
     found: list[_Block] = []
     in_strings = _lines_in_strings(tree)
+    line, counted = 1, 0
     # As in the PEP the last "# ///" of a run of comments ends the block, so that a run has one block at most.
     for run in _COMMENTS.finditer(source):
         begin = _BEGINS.search(source, run.start(), run.end())
         ends = list(_ENDS.finditer(source, begin.end(), run.end())) if begin else []
         if begin is None or not ends:
             continue
-        line = source.count("\n", 0, begin.start()) + 1
+        line += source.count("\n", counted, begin.start())
+        counted = begin.start()
         if line in in_strings:
             continue
         if found:
