@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import importlib
 import linecache
 import types
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
-from .errors import WorkflowInvalidError, WorkflowRecursionError
+from .arguments import Checker
+from .errors import CodeModeError, WorkflowInvalidError, WorkflowRecursionError
 from .link import Link
 from .loops import PlainAwait, run_sync
 
@@ -20,13 +23,14 @@ _stack: ContextVar[tuple[str, ...]] = ContextVar("workflow_stack", default=())
 
 
 class _Loaded:
-    """A workflow that was compiled: its digest, and its ``run``."""
+    """A workflow that was compiled: its digest, its ``run``, and what checks the arguments of a call."""
 
-    __slots__ = ("digest", "run")
+    __slots__ = ("checker", "digest", "run")
 
-    def __init__(self, digest: str, run: Callable[..., Any]) -> None:
+    def __init__(self, digest: str, run: Callable[..., Any], checker: Checker) -> None:
         self.digest = digest
         self.run = run
+        self.checker = checker
 
 
 class WorkflowRunner:
@@ -50,20 +54,40 @@ class WorkflowRunner:
                 f"workflows call each other more than {MAX_DEPTH} deep (… → {chain}): one has to end the recursion",
                 workflow=name,
             )
-        run = self.load(name)
         token = _stack.set(stack)
         try:
-            return await run(*args, **kwargs)
+            loaded = self._load(name, call=True)
+            loaded.checker.check(args, kwargs)
+            return await loaded.run(*args, **kwargs)
+        except Exception:
+            self._count_failure(name)
+            raise
         finally:
             _stack.reset(token)
 
     def load(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """The ``run`` of a workflow; compiled again only when its source has changed."""
+        """The ``run`` of a workflow, to look at; compiled again only when its source has changed."""
+        return self._load(name, call=False).run
+
+    def _load(self, name: str, *, call: bool) -> _Loaded:
         known = self._loaded.get(name)
-        answer = self._link.request("workflows.code", name=name, known=known.digest if known else "")
+        answer = self._link.request("workflows.code", name=name, known=known.digest if known else "", call=call)
         if known is None or answer["digest"] != known.digest:
-            known = self._loaded[name] = _Loaded(answer["digest"], self._compile(name, answer))
-        return known.run
+            if answer["dependencies"]:
+                self.provide(answer["dependencies"], name)
+            run = self._compile(name, answer)
+            known = self._loaded[name] = _Loaded(answer["digest"], run, Checker(run, name))
+        return known
+
+    def provide(self, dependencies: list[str], name: str) -> None:
+        """Install what a workflow declares and is not there."""
+        if self._link.request("deps.provide", requirements=dependencies, wanted_by=f"workflow {name!r}"):
+            importlib.invalidate_caches()
+
+    def _count_failure(self, name: str) -> None:
+        # What the code did is told, whether or not it can be counted.
+        with contextlib.suppress(CodeModeError):
+            self._link.request("workflows.failed", name=name)
 
     def _compile(self, name: str, answer: dict[str, Any]) -> Callable[..., Any]:
         source, path = answer["source"], answer["path"]

@@ -32,7 +32,7 @@ class Workflow:
         return self._runner.call_async(self._name, args, kwargs)
 
     def _get(self) -> dict[str, Any]:
-        return self._found(ask(self._link, "workflows.describe", name=self._name))
+        return self._found(ask(self._link, "workflows.get", name=self._name))
 
     def _found(self, item: dict[str, Any] | None) -> dict[str, Any]:
         if item is None:
@@ -98,26 +98,69 @@ class Workflows:
         """The workflows that fit ``query``, best first."""
         return Listing(self._link.request("workflows.search", query=query, limit=limit), _listing)
 
-    def get(self, name: str) -> dict[str, Any] | None:
-        """``name``, ``description``, ``parameters``, ``source`` of one workflow, or None."""
-        found: dict[str, Any] | None = self._link.request("workflows.get", name=name)
-        return None if found is None else Record(found, self._view)
+    def get(self, name: str, version: int | None = None) -> dict[str, Any] | None:
+        """``name``, ``description``, ``parameters``, ``source`` and more of one workflow, or None.
 
-    def _view(self, item: dict[str, Any]) -> str:
-        from . import views
+        ``version`` is that of an earlier one: see ``history``.
+        """
+        found: dict[str, Any] | None = self._link.request("workflows.get", name=name, version=version)
+        return None if found is None else Record(found, _view)
 
-        now = ask(self._link, "workflows.describe", name=item["name"]) or {}
-        is_same = now.get("source") == item["source"]
-        return views.workflow(now if is_same else {**item, "signature": views.summary_call(item)})
+    def create(
+        self,
+        name: str,
+        source: str,
+        description: str = "",
+        *,
+        tags: builtins.list[str] | None = None,
+        test: bool = False,
+    ) -> dict[str, Any]:
+        """Save ``source``, which defines ``async def run(...)``, as a workflow for every session.
 
-    def create(self, name: str, source: str, description: str = "") -> dict[str, Any]:
-        """Save ``source``, which defines ``async def run(...)``, as a workflow for every session."""
-        made: dict[str, Any] = self._link.request("workflows.create", name=name, source=source, description=description)
+        One of that name is replaced, and stays in its ``history``. With ``test`` it is saved only if its tests pass,
+        else that is a WorkflowTestError: see ``test``.
+        """
+        if test:
+            self._prove(name, source, description, tags)
+        made: dict[str, Any] = self._link.request(
+            "workflows.create", name=name, source=source, description=description, tags=tags
+        )
         return made
 
     def delete(self, name: str) -> bool:
-        """Remove a workflow; True if it was there."""
+        """Remove a workflow; True if it was there. ``rollback`` brings it back."""
         return bool(self._link.request("workflows.delete", name=name))
+
+    def history(self, name: str) -> Listing:
+        """Every version of a workflow, oldest first: ``version``, ``created``, ``author``, ``change``, ``digest``."""
+        return Listing(self._link.request("workflows.history", name=name), partial(_history, name))
+
+    def diff(self, name: str, old: int | None = None, new: int | None = None) -> str:
+        """The unified diff between two versions of a workflow; by default of the newest and the one before."""
+        return Diff(self._link.request("workflows.diff", name=name, old=old, new=new))
+
+    def rollback(self, name: str, version: int) -> dict[str, Any]:
+        """Make an earlier version the newest one again."""
+        made: dict[str, Any] = self._link.request("workflows.rollback", name=name, version=version)
+        return made
+
+    def stats(self, name: str | None = None) -> Listing:
+        """How often workflows were called and failed, and when last: ``name``, ``calls``, ``failures``, ``last_used``.
+
+        Of all of them, or of one; counted in every session.
+        """
+        return Listing(self._link.request("workflows.stats", name=name), _stats)
+
+    def stubs(self) -> str:
+        """The types of all workflows, as the text of a ``.pyi`` file."""
+        return Text(self._link.request("workflows.stubs"))
+
+    def test(self, name: str, source: str | None = None) -> dict[str, Any]:
+        """Run the tests of a workflow: the examples (>>>) in its docstrings, and its functions ``test_...``.
+
+        ``source`` is tested in place of what is saved. Returns ``name``, ``passed``, ``failed`` and ``failures``.
+        """
+        return run_sync(self._test(name, source), self._link.release)
 
     def invoke(self, workflow_name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Run the workflow of that name."""
@@ -129,7 +172,7 @@ class Workflows:
         return Workflow(self._link, self._runner, name)
 
     def __dir__(self) -> Names:
-        own = ["create", "delete", "get", "invoke", "list", "search"]
+        own = sorted(name for name in vars(type(self)) if not name.startswith("_"))
         return own + [item["name"] for item in self.list()]
 
     def __repr__(self) -> str:

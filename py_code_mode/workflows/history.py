@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from .workflow import workflow_path
 
@@ -74,22 +74,6 @@ def numbered(entries: Iterable[Entry]) -> list[Version]:
     return [Version(number, entry) for number, entry in enumerate(entries, 1)]
 
 
-class WorkflowHistory(Protocol):
-    """The history of a store. Only the library calls it, from several threads at once.
-
-    Versions are never changed and never removed, whatever becomes of the workflow. All of it raises StorageError
-    when the storage fails.
-    """
-
-    def versions(self, name: str) -> list[Version]:
-        """All versions, the oldest first. A source that was changed past the store is one as well."""
-        ...
-
-    def source(self, name: str, digest: str) -> bytes | None:
-        """The source of a version; None: there is none with that digest."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Use:
     """How often a workflow was called, how often the call failed, and when it was called last (ISO 8601, UTC)."""
@@ -104,18 +88,6 @@ class Use:
     def to_dict(self) -> dict[str, Any]:
         """``calls``, ``failures``, and ``last_used``, which is None for one that was never called."""
         return {"calls": self.calls, "failures": self.failures, "last_used": self.last or None}
-
-
-class UseCounts(Protocol):
-    """The counts of a store, by workflow. Raises StorageError when the storage fails."""
-
-    def add(self, uses: Mapping[str, Use]) -> None:
-        """Count these in; what other processes count in at the same time is not lost."""
-        ...
-
-    def read(self) -> Mapping[str, Use]:
-        """All counts."""
-        ...
 
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")  # str.splitlines would split at a form feed as well
