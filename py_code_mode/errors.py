@@ -39,10 +39,12 @@ from kernel_bootstrap.errors import (
     ToolNotFoundError,
     ToolOutputError,
     ToolTimeoutError,
+    WorkflowArgumentError,
     WorkflowError,
     WorkflowInvalidError,
     WorkflowNotFoundError,
     WorkflowRecursionError,
+    WorkflowTestError,
 )
 
 if TYPE_CHECKING:
@@ -78,10 +80,12 @@ __all__ = [
     "ToolOutputError",
     "ToolTimeoutError",
     "VenvError",
+    "WorkflowArgumentError",
     "WorkflowError",
     "WorkflowInvalidError",
     "WorkflowNotFoundError",
     "WorkflowRecursionError",
+    "WorkflowTestError",
 ]
 
 
