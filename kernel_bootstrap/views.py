@@ -109,6 +109,39 @@ def workflow(item: dict[str, Any]) -> str:
     return page(code(f"workflows.{item['signature']}", _LONGEST_CALL), *parts)
 
 
+def versions(name: str, items: Sequence[dict[str, Any]]) -> str:
+    """The versions of one workflow, the newest first."""
+    rows = (
+        [
+            code(str(item["version"])),
+            escaped(item["created"].replace("T", " ")[:19]),
+            _text(item["author"]),
+            _text(item["change"]),
+        ]
+        for item in reversed(items)
+    )
+    heading = _title(f"workflows.{name}", len(items))
+    return page(heading, table(("version", "created (UTC)", "author", "change"), rows, len(items)))
+
+
+def uses(items: Sequence[dict[str, Any]]) -> str:
+    """How often workflows were used."""
+    if not items:
+        return page(_title("workflows", 0), note("none"))
+    rows = (
+        [
+            code(f"workflows.{item['name']}"),
+            escaped(f"{item['calls']:,}"),
+            bad(f"{item['failures']:,}") if item["failures"] else escaped("0"),
+            escaped((item["last_used"] or "never").replace("T", " ")[:19]),
+        ]
+        for item in items
+    )
+    return page(
+        _title("workflows", len(items)), table(("workflow", "calls", "failures", "last used (UTC)"), rows, len(items))
+    )
+
+
 def _of_workflow(parameter: dict[str, Any]) -> dict[str, Any]:
     # Types and defaults of workflows are source text already.
     return {**parameter, "annotation": parameter["type"], "default_text": parameter.get("default", "")}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 from . import errors
 from .link import Link
+from .loops import run_sync
 from .plaintext import one_line
-from .render import Listing, Names, Record, as_html, as_text, ask, text_table
+from .render import Listing, Names, Record, Text, as_html, as_text, ask, text_table
 from .runner import WorkflowRunner
 
 _MOST_PARAMETERS = 50
@@ -77,6 +80,24 @@ class Workflow:
         return views.workflow(self._get())
 
 
+def _view(item: dict[str, Any]) -> str:
+    from . import views
+
+    return views.workflow(item)
+
+
+def _history(name: str, items: list[dict[str, Any]]) -> str:
+    from . import views
+
+    return views.versions(name, items)
+
+
+def _stats(items: list[dict[str, Any]]) -> str:
+    from . import views
+
+    return views.uses(items)
+
+
 def _listing(items: list[dict[str, Any]]) -> str:
     from . import views
 
@@ -137,7 +158,7 @@ class Workflows:
 
     def diff(self, name: str, old: int | None = None, new: int | None = None) -> str:
         """The unified diff between two versions of a workflow; by default of the newest and the one before."""
-        return Diff(self._link.request("workflows.diff", name=name, old=old, new=new))
+        return Text(self._link.request("workflows.diff", name=name, old=old, new=new))
 
     def rollback(self, name: str, version: int) -> dict[str, Any]:
         """Make an earlier version the newest one again."""
@@ -161,6 +182,21 @@ class Workflows:
         ``source`` is tested in place of what is saved. Returns ``name``, ``passed``, ``failed`` and ``failures``.
         """
         return run_sync(self._test(name, source), self._link.release)
+
+    async def _test(self, name: str, source: str | None) -> dict[str, Any]:
+        if source is None:
+            found = self._link.request("workflows.code", name=name, call=False)
+        else:
+            found = self._link.request("workflows.check", name=name, source=source, description=None)
+        return await self._runner.test(name, found)
+
+    def _prove(self, name: str, source: str, description: str, tags: builtins.list[str] | None) -> None:
+        """Raise WorkflowTestError unless the tests of what is to be saved pass, one at least."""
+        params = {"name": name, "source": source, "description": description, "tags": tags}
+        found = self._link.request("workflows.check", **params)
+        report = run_sync(self._runner.test(name, found), self._link.release)
+        if report["failed"] or not report["passed"]:
+            raise errors.WorkflowTestError.of(report)
 
     def invoke(self, workflow_name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Run the workflow of that name."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import stat as stat_module
+import threading
 import time
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -16,10 +17,16 @@ from py_code_mode.workflows.workflow import MAX_SOURCE_BYTES, workflow_path
 
 from .disk import inside, replace_file, storage_errors, sweep
 from .file_history import SUFFIX, FileUseCounts, FileWorkflowHistory, HistoryFolder, is_name
+from .folder_watch import FolderWatch, can_watch
 
 _SETTLED_NS = 50_000_000
 """A file changed less than this before it is looked at can change again without its times showing it: the
 clock of a file system ticks every 1 to 10 ms."""
+
+_MANY = 0.003
+"""A look at all files that takes longer than this, in seconds, is worth a watch: some 500 files."""
+_AGAIN = 30.0
+"""Seconds after which all files are looked at all the same: another name of a file (a hard link) is not watched."""
 
 _unique = itertools.count()
 
@@ -33,9 +40,45 @@ class FileWorkflowStore:
         folder = HistoryFolder(base)
         self.history = FileWorkflowHistory(folder, self._current)
         self.uses = FileUseCounts(folder)
+        self._looking = threading.Lock()
+        self._watch: FolderWatch | None = None
+        self._stamps: dict[str, Hashable] = {}
+        self._again = 0.0
 
     def stamps(self) -> Mapping[str, Hashable]:
-        """See ``WorkflowStore.stamps``."""
+        """See ``WorkflowStore.stamps``. Where there are many, only what changed is looked at again."""
+        with self._looking:
+            changed = self._watch.changes(self._root) if self._watch is not None else None
+            if changed is None:
+                self._stop_watching()
+                return self._look_at_all()
+            if time.monotonic() >= self._again:
+                return self._look_at_all()
+            names = {file.removesuffix(SUFFIX) for file in changed if file.endswith(SUFFIX)}
+            if names:
+                stamps = self._stamps | {name: self.stamp(name) for name in names}
+                self._stamps = {name: stamp for name, stamp in stamps.items() if stamp is not None}
+            return self._stamps
+
+    def _look_at_all(self) -> Mapping[str, Hashable]:
+        began = time.monotonic()
+        self._stamps = self._scan()
+        took = time.monotonic() - began
+        self._again = began + took + _AGAIN
+        if took > _MANY and self._watch is None and can_watch(self._root):
+            try:
+                self._watch = FolderWatch(self._root)
+            except OSError:  # there are as many watches as the system allows
+                return self._stamps
+            self._stamps = self._scan()  # what changed before the watch began
+        return self._stamps
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _scan(self) -> dict[str, Hashable]:
         found: dict[str, Hashable] = {}
         now = time.time_ns()
         with storage_errors("list the workflows", self._root):

@@ -71,8 +71,10 @@ class WorkflowLibrary:
         self._write(workflow, author)
         return workflow
 
-    def check(self, name: str, source: str, description: str = "", tags: Sequence[str] | None = None) -> Workflow:
-        """What ``create`` would store. Raises as it does."""
+    def check(
+        self, name: str, source: str, description: str | None = "", tags: Sequence[str] | None = None
+    ) -> Workflow:
+        """What ``create`` would store. Raises as it does; a ``description`` of None need not be anywhere."""
         source = source.removeprefix("\ufeff") if isinstance(source, str) else source
         workflow = parse(name, source)
         if tags is not None:
@@ -82,6 +84,8 @@ class WorkflowLibrary:
                 if isinstance(error, WorkflowInvalidError):
                     raise
                 raise WorkflowInvalidError(f"{workflow_path(name)}: {error}", workflow=name) from None
+        if description is None:
+            return workflow
         if not isinstance(description, str):
             raise WorkflowInvalidError(
                 f"the description of a workflow is a string, not {type(description).__name__}", workflow=name
