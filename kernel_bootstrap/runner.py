@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import importlib
-import linecache
-import types
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
 from .arguments import Checker
-from .errors import CodeModeError, WorkflowInvalidError, WorkflowRecursionError
+from .compiled import execute, run_of
+from .errors import CodeModeError, WorkflowRecursionError
 from .link import Link
-from .loops import PlainAwait, run_sync
+from .loops import run_sync
 
 MAX_DEPTH = 40
 """How deep workflows may call each other. Each level takes some fifteen Python frames of the 1,000 there are."""
@@ -54,9 +52,9 @@ class WorkflowRunner:
                 f"workflows call each other more than {MAX_DEPTH} deep (… → {chain}): one has to end the recursion",
                 workflow=name,
             )
+        loaded = self._load(name, call=True)
         token = _stack.set(stack)
         try:
-            loaded = self._load(name, call=True)
             loaded.checker.check(args, kwargs)
             return await loaded.run(*args, **kwargs)
         except Exception:
@@ -75,7 +73,7 @@ class WorkflowRunner:
         if known is None or answer["digest"] != known.digest:
             if answer["dependencies"]:
                 self.provide(answer["dependencies"], name)
-            run = self._compile(name, answer)
+            run = run_of(execute(name, answer["source"], answer["path"], self._names), name)
             known = self._loaded[name] = _Loaded(answer["digest"], run, Checker(run, name))
         return known
 
@@ -89,17 +87,10 @@ class WorkflowRunner:
         with contextlib.suppress(CodeModeError):
             self._link.request("workflows.failed", name=name)
 
-    def _compile(self, name: str, answer: dict[str, Any]) -> Callable[..., Any]:
-        source, path = answer["source"], answer["path"]
-        tree = PlainAwait().visit(ast.parse(source, filename=path))
-        code = compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
-        # So that a traceback can show the lines; None as the time keeps linecache from looking for a file.
-        linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
-        module = types.ModuleType(f"workflows.{name}")
-        module.__dict__.update(self._names)
-        module.__file__ = path
-        exec(code, module.__dict__)
-        run: Callable[..., Any] | None = module.__dict__.get("run")
-        if run is None:
-            raise WorkflowInvalidError(f"{path} defines no `async def run(...)`", workflow=name)
-        return run
+    async def test(self, name: str, answer: dict[str, Any]) -> dict[str, Any]:
+        """The report of ``workflow_tests.run_tests`` on a source that the host has checked."""
+        from . import workflow_tests  # brings doctest
+
+        if answer["dependencies"]:
+            self.provide(answer["dependencies"], name)
+        return await workflow_tests.run_tests(name, answer["source"], answer["path"], self._names)

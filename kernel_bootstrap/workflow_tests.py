@@ -87,9 +87,12 @@ async def run_tests(name: str, source: str, path: str, names: dict[str, Any]) ->
 
 
 def failed(report: dict[str, Any]) -> WorkflowTestError:
-    """The error for a report with failures; its message shows the first of them."""
+    """The error for a report with failures, the first of which its message shows, or without any test."""
     name, failures = report["name"], report["failures"]
     count = report["passed"] + report["failed"]
+    if not count:
+        told = f"the workflow {name!r} has no tests: give it examples (>>>) in a docstring, or functions test_...()"
+        return WorkflowTestError(told, workflow=name, report=report)
     lines = [f"{report['failed']} of {count} tests of the workflow {name!r} failed:"]
     for failure in failures[:_SHOWN]:
         where = f", line {failure['line']}" if failure["line"] else ""

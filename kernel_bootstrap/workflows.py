@@ -196,7 +196,9 @@ class Workflows:
         found = self._link.request("workflows.check", **params)
         report = run_sync(self._runner.test(name, found), self._link.release)
         if report["failed"] or not report["passed"]:
-            raise errors.WorkflowTestError.of(report)
+            from .workflow_tests import failed
+
+            raise failed(report)
 
     def invoke(self, workflow_name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Run the workflow of that name."""

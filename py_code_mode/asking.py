@@ -98,9 +98,9 @@ class AsksWorkspace(ABC):
         return await self._ask("workflows.rollback", name=name, version=version)
 
     async def workflow_stats(self, name: str | None = None) -> list[dict[str, Any]]:
-        """How often all workflows, or one, were called in all sessions: ``name``, ``calls``, ``failures``, ``last_used``.
+        """How often all workflows, or one, were called: ``name``, ``calls``, ``failures``, ``last_used``.
 
-        A session that is killed may take the calls of its last two seconds with it.
+        Calls of all sessions count; one that is killed may take those of its last two seconds with it.
         """
         return await self._ask("workflows.stats", name=name)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from .errors import WorkflowTestError, shared_error
+from .asking import AsksWorkspace
+from .errors import shared_error
 from .results import ExecutionResult
 from .watch.journal import Journal
 
@@ -14,7 +15,7 @@ _OWN = ("workflows.promote(", "workflows.test(")
 """How cells begin that this module runs, and people: nobody means these when a workflow is made of the last cell."""
 
 
-class TriesWorkflows(ABC):
+class TriesWorkflows(AsksWorkspace):
     """The methods of a Session about workflows that run as code of the session, behind what is queued."""
 
     _journal: Journal
@@ -66,7 +67,9 @@ class TriesWorkflows(ABC):
     async def _prove(self, name: str, source: str) -> None:
         report = await self.test_workflow(name, source)
         if report["failed"] or not report["passed"]:
-            raise WorkflowTestError.of(report)
+            from kernel_bootstrap.workflow_tests import failed
+
+            raise failed(report)
 
     async def _value(self, code: str, timeout: float | None) -> Any:
         result = await self.run(code, timeout)
@@ -80,8 +83,9 @@ class TriesWorkflows(ABC):
         for cell in reversed(ended):
             if cell.number <= self._forgotten or cell.result is None:
                 break
-            if cell.by == "session" and cell.result.is_ok and not cell.code.startswith(_OWN):
-                return [cell.result.execution_count]
+            count = cell.result.execution_count
+            if cell.by == "session" and cell.result.is_ok and count is not None and not cell.code.startswith(_OWN):
+                return [count]
             if cell.result.kernel_restarted:
                 break  # what was before is gone
         raise ValueError("no cell of this session has ended well since its variables were last cleared")

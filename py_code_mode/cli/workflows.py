@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import getpass
 import json
@@ -10,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
-
-from py_code_mode.errors import WorkflowTestError
 
 from .options import base_option, json_option, json_or_text, key_values, timeout_option
 from .output import print_json, print_rows
@@ -99,9 +98,11 @@ def add(
     library = _library(base)
     library.check(name, source, description, tags or None)
     if test:
+        from kernel_bootstrap.workflow_tests import failed
+
         (report,) = asyncio.run(_tested(base, [(name, source)], timeout))
         if report["failed"] or not report["passed"]:
-            raise WorkflowTestError.of(report)
+            raise failed(report)
     workflow = library.create(name, source, description, tags=tags or None, author=_author())
     if as_json:
         print_json(workflow.summary())
@@ -178,8 +179,12 @@ def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: boo
 
     Tests are the examples (>>>) in docstrings, and functions test_... in the same file. Exit status 1 when one fails.
     """
+    from kernel_bootstrap.workflow_tests import failed, find
+
     library = _library(base)
-    chosen = [library.require(name) for name in names] or [each for each in library.list() if has_tests(each)]
+    chosen = [library.require(name) for name in names] or [
+        each for each in library.list() if each.broken is None and find(ast.parse(each.source))
+    ]
     reports = asyncio.run(_tested(base, [(workflow.name, None) for workflow in chosen], timeout)) if chosen else []
     if as_json:
         print_json(reports)
@@ -187,7 +192,7 @@ def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: boo
         for report in reports:
             print(f"{report['name']}: {report['passed']} passed, {report['failed']} failed")
             if report["failed"]:
-                print(WorkflowTestError.of(report))
+                print(failed(report))
         if not reports:
             print("no workflow has tests")
     if any(report["failed"] for report in reports):
@@ -253,7 +258,7 @@ def run(name: str, arguments: tuple[str, ...], base: Path, timeout: float | None
 
 async def _tested(base: Path, sources: Iterable[tuple[str, str | None]], timeout: float | None) -> list[dict[str, Any]]:
     """The reports on these workflows, each with its name and a source to test in place of what is kept."""
-    async with opened(on_base(base)) as session:
+    async with opened(on_base(base, max_output_bytes=None)) as session:
         return [await session.test_workflow(name, source, timeout=timeout) for name, source in sources]
 
 

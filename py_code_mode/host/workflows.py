@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from py_code_mode.workflows.history import Use
 from py_code_mode.workflows.library import WorkflowLibrary
+from py_code_mode.workflows.workflow import Workflow
 
 from .uses import UseRecorder
 
@@ -37,12 +38,7 @@ def _reading(library: WorkflowLibrary, uses: UseRecorder) -> dict[str, Any]:
             uses.called(name)
         if workflow.digest == known:
             return {"digest": known}
-        return {
-            "digest": workflow.digest,
-            "source": workflow.source,
-            "path": workflow.path,
-            "dependencies": [*workflow.requires.dependencies],
-        }
+        return _code(workflow)
 
     async def failed(name: str) -> None:
         uses.note(name, Use(failures=1))
@@ -71,8 +67,7 @@ def _reading(library: WorkflowLibrary, uses: UseRecorder) -> dict[str, Any]:
 
 def _writing(library: WorkflowLibrary, author: str) -> dict[str, Any]:
     async def check(name: str, source: str, description: str = "", tags: Sequence[str] | None = None) -> dict[str, Any]:
-        workflow = await to_thread(library.check, name, source, description, tags)
-        return workflow.to_dict() | {"path": workflow.path}
+        return _code(await to_thread(library.check, name, source, description, tags))
 
     async def create(
         name: str, source: str, description: str = "", tags: Sequence[str] | None = None
@@ -91,4 +86,14 @@ def _writing(library: WorkflowLibrary, author: str) -> dict[str, Any]:
         "workflows.create": create,
         "workflows.rollback": rollback,
         "workflows.delete": delete,
+    }
+
+
+def _code(workflow: Workflow) -> dict[str, Any]:
+    """What it takes to run one."""
+    return {
+        "digest": workflow.digest,
+        "source": workflow.source,
+        "path": workflow.path,
+        "dependencies": [*workflow.requires.dependencies],
     }
