@@ -100,13 +100,13 @@ async def test_versions_are_listed_read_compared_and_brought_back(session):
 
 async def test_versions_and_differences_show_themselves(session):
     for by in (2, 3):
-        await session.add_workflow("double", double(by), "")
-    page = await value(session, "workflows.history('double')._repr_html_()")
+        await session.add_workflow("shown", double(by), "")
+    page = await value(session, "workflows.history('shown')._repr_html_()")
     assert page.index(">2<") < page.index(">1<")
     assert f"session {session.id}" in page
-    shown = await session.run("workflows.diff('double')")
+    shown = await session.run("workflows.diff('shown')")
     assert shown.outputs[-1].data["text/plain"].rstrip() == shown.value.rstrip()
-    assert shown.value.startswith("--- workflows/double.py (version 1)\n")
+    assert shown.value.startswith("--- workflows/shown.py (version 1)\n")
     assert "never" in await value(session, "workflows.stats()._repr_html_()")
 
 
