@@ -36,7 +36,7 @@ class WorkflowRunner:
 
     def __init__(self, link: Link, names: dict[str, Any]) -> None:
         self._link = link
-        self._names = names
+        self.names = names
         self._loaded: dict[str, _Loaded] = {}
 
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -73,7 +73,7 @@ class WorkflowRunner:
         if known is None or answer["digest"] != known.digest:
             if answer["dependencies"]:
                 self.provide(answer["dependencies"], name)
-            run = run_of(execute(name, answer["source"], answer["path"], self._names), name)
+            run = run_of(execute(name, answer["source"], answer["path"], self.names), name)
             known = self._loaded[name] = _Loaded(answer["digest"], run, Checker(run, name))
         return known
 
@@ -93,4 +93,4 @@ class WorkflowRunner:
 
         if answer["dependencies"]:
             self.provide(answer["dependencies"], name)
-        return await workflow_tests.run_tests(name, answer["source"], answer["path"], self._names)
+        return await workflow_tests.run_tests(name, answer["source"], answer["path"], self.names)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from . import errors
+from .cells import Cells
 from .link import Link
 from .loops import run_sync
 from .plaintext import one_line
@@ -107,9 +108,10 @@ def _listing(items: list[dict[str, Any]]) -> str:
 class Workflows:
     """The workflows of this workspace: ``workflows.<name>(...)``."""
 
-    def __init__(self, link: Link, runner: WorkflowRunner) -> None:
+    def __init__(self, link: Link, runner: WorkflowRunner, cells: Cells) -> None:
         self._link = link
         self._runner = runner
+        self._cells = cells
 
     def list(self) -> Listing:
         """Every workflow: ``name``, ``description``, ``parameters``."""
@@ -133,7 +135,7 @@ class Workflows:
         source: str,
         description: str = "",
         *,
-        tags: builtins.list[str] | None = None,
+        tags: Names | None = None,
         test: bool = False,
     ) -> dict[str, Any]:
         """Save ``source``, which defines ``async def run(...)``, as a workflow for every session.
@@ -190,7 +192,7 @@ class Workflows:
             found = self._link.request("workflows.check", name=name, source=source, description=None)
         return await self._runner.test(name, found)
 
-    def _prove(self, name: str, source: str, description: str, tags: builtins.list[str] | None) -> None:
+    def _prove(self, name: str, source: str, description: str, tags: Names | None) -> None:
         """Raise WorkflowTestError unless the tests of what is to be saved pass, one at least."""
         params = {"name": name, "source": source, "description": description, "tags": tags}
         found = self._link.request("workflows.check", **params)
@@ -199,6 +201,20 @@ class Workflows:
             from .workflow_tests import failed
 
             raise failed(report)
+
+    def promote(
+        self, name: str, description: str, cells: builtins.list[int] | None = None, *, tags: Names | None = None
+    ) -> dict[str, Any]:
+        """Make a workflow of cells that were just run, and save it.
+
+        ``cells`` are their numbers, as in ``In [7]``, in order; None: the one before this. Names that they use and do
+        not set become parameters, imports and functions of earlier cells come along, and the value of the last
+        expression is returned. It is called once on the values that the parameters have now, and saved if that works.
+        Returns what ``get`` does, with ``notes``.
+        """
+        from .promotion import promoted
+
+        return Record(promoted(self._link, self._runner.names, self._cells, name, description, cells, tags), _view)
 
     def invoke(self, workflow_name: str, /, *args: Any, **kwargs: Any) -> Any:
         """Run the workflow of that name."""

@@ -53,6 +53,9 @@ def _reading(library: WorkflowLibrary, uses: UseRecorder) -> dict[str, Any]:
         await uses.flush()
         return await to_thread(library.stats, name)
 
+    async def stubs() -> str:
+        return await to_thread(library.stubs)
+
     return {
         "workflows.list": list_,
         "workflows.search": search,
@@ -62,6 +65,7 @@ def _reading(library: WorkflowLibrary, uses: UseRecorder) -> dict[str, Any]:
         "workflows.history": history,
         "workflows.diff": diff,
         "workflows.stats": stats,
+        "workflows.stubs": stubs,
     }
 
 

@@ -229,6 +229,12 @@ class WorkflowLibrary:
         matches = self._ranker.rank(query, listing.documents, limit)
         return [(listing.usable[match.index], match) for match in matches]
 
+    def stubs(self) -> str:
+        """The types of all workflows, as the text of a ``.pyi`` file."""
+        from .stubs import stubs
+
+        return stubs(self.list())
+
     def _not_found(self, name: object) -> WorkflowNotFoundError:
         hint = nearest(str(name), sorted(self._store.stamps()))
         return WorkflowNotFoundError(f"no workflow {name!r}{hint}", workflow=name)
