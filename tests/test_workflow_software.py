@@ -238,3 +238,81 @@ async def test_a_session_that_may_not_install_says_what_a_workflow_lacks(tmp_pat
         assert failed.error_name == "RuntimeDepsDisabledError"
         assert "workflow 'use' needs pcm_absent" in failed.error
         assert "requirements.txt" in failed.error
+
+
+# -- promote ------------------------------------------------------------------------------------------------
+
+
+async def test_the_last_cell_becomes_a_workflow_with_its_free_variables_as_parameters(session):
+    await session.run("import math\nsides = [3, 4]\ndef square(n): return n * n")
+    await session.run("total = sum(map(square, sides))\nmath.sqrt(total)")
+    assert not (await session.run("1 / 0")).is_ok
+    made = await session.promote("length", "Length of a vector", tags=["geometry"])
+    assert made["signature"] == "length(sides: list[int]) -> float"
+    assert (made["tags"], made["version"], made["description"]) == (["geometry"], 1, "Length of a vector")
+    assert made["author"] == f"session {session.id}"
+    assert await value(session, "workflows.length([6, 8]), sides, total") == (10.0, [3, 4], 25)
+    await session.reset()
+    assert await value(session, "workflows.length(sides=[5, 12])") == 13.0
+
+
+async def test_chosen_cells_become_a_workflow_in_their_order(session):
+    first = await session.run("text = 'b a'")
+    second = await session.run("words = text.split()")
+    third = await session.run("words.sort()")
+    fourth = await session.run("words")
+    cells = [result.execution_count for result in (second, third, fourth)]
+    made = await session.promote("sorted_words", "Sort the words of a text", cells)
+    assert made["signature"] == "sorted_words(text: str) -> list[str]"
+    assert await value(session, "workflows.sorted_words(text='z y x')") == ["x", "y", "z"]
+    made = await value(
+        session, f"workflows.promote('again', 'Again', cells={[first.execution_count, *cells]})['signature']"
+    )
+    assert made.startswith("again() -> list")
+
+
+async def test_what_does_not_work_on_the_values_that_are_there_is_not_saved(session):
+    await session.run("items = [3, 2, 1]")
+    await session.run("smallest = items[-1]\nitems.clear()\nsmallest")
+    with pytest.raises(WorkflowTestError, match="IndexError") as caught:
+        await session.promote("smallest_of", "The last one")
+    assert "items: list" in str(caught.value)
+    assert await session.get_workflow("smallest_of") is None
+
+
+async def test_trying_a_workflow_changes_no_variable_of_the_session(session):
+    await session.run("items = [3, 2, 1]")
+    await session.run("items.append(0)\nlen(items)")
+    await session.promote("grow", "Append")
+    assert await value(session, "items") == [3, 2, 1, 0]
+
+
+async def test_cells_that_cannot_be_a_workflow_are_refused_with_the_reason(session):
+    with pytest.raises(WorkflowInvalidError, match="no cell 99 before this one"):
+        await session.promote("none", "None", [99])
+    with pytest.raises(WorkflowInvalidError, match="cells is empty"):
+        await session.promote("none", "None", [])
+    await session.run("x = 1")
+    with pytest.raises(WorkflowInvalidError, match="try 'run_2nd'"):
+        await session.promote("2nd", "None")
+    with pytest.raises(WorkflowInvalidError, match="no description"):
+        await session.promote("second", "")
+    assert await session.list_workflows() == []
+
+
+async def test_a_promotion_without_a_cell_since_the_last_reset_is_refused(tmp_path):
+    async with Session.inprocess(tmp_path) as session:
+        for prepare in ("x = 1", "1 / 0"):
+            await session.run(prepare)
+            await session.reset()
+            with pytest.raises(ValueError, match="no cell of this session has ended well"):
+                await session.promote("none", "None")
+        await session.run("41 + 1")
+        await session.test_workflow("none", "async def run(): pass")
+        assert (await session.promote("answer", "The answer"))["signature"] == "answer() -> int"
+
+
+async def test_ipython_syntax_is_refused_with_its_line(shared):
+    await shared.run("x = 1\n!true")
+    with pytest.raises(WorkflowInvalidError, match="no workflow 'shell' can be made of these cells"):
+        await shared.promote("shell", "Runs a command")
