@@ -99,14 +99,28 @@ def _summary_parameter(parameter: dict[str, Any]) -> str:
 
 def workflow(item: dict[str, Any]) -> str:
     """One workflow with its parameters and source."""
-    parts = [_paragraph(item["description"])]
+    parts = [_paragraph(item["description"]), _about(item)]
     if item.get("broken"):
         parts.append(Html(f"<p>{bad(item['broken'])}</p>"))
     if item["parameters"]:
         parts.append(_parameters([_of_workflow(parameter) for parameter in item["parameters"]]))
     if item["source"]:
         parts.append(folded(quiet("source"), python_source(item["source"]), is_open=True))
-    return page(code(f"workflows.{item['signature']}", _LONGEST_CALL), *parts)
+    return page(joined((code(f"workflows.{item['signature']}", _LONGEST_CALL), tags(item["tags"]))), *parts)
+
+
+def _about(item: dict[str, Any]) -> Html:
+    """Where a workflow comes from, and what it needs."""
+    told = []
+    if item["version"] is not None:
+        author = f" by {item['author']}" if item["author"] else ""
+        told.append(f"version {item['version']}, {item['updated'].replace('T', ' ')[:19]} UTC{author}")
+    needs = item["requires"]
+    told += [f"{kind}: {', '.join(needs[kind])}" for kind in ("tools", "workflows") if needs[kind]]
+    packages = [*needs["dependencies"]] or needs["packages"]
+    if packages:
+        told.append(f"packages: {', '.join(packages)}")
+    return note("; ".join(one_line(text, 500) for text in told)) if told else _NONE
 
 
 def versions(name: str, items: Sequence[dict[str, Any]]) -> str:
