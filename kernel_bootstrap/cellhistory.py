@@ -14,7 +14,10 @@ DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """The statement that bound a name last. ``order`` grows with time; no ``node``: its value is all that counts."""
+    """The statement that bound a name last: a definition, an import, or an assignment to this name alone.
+
+    ``order`` grows with time. Without a ``node`` there is only the value that the name has.
+    """
 
     source: CellSource
     order: int
@@ -87,11 +90,21 @@ def _lenient(text: str, label: str) -> CellSource | None:
 
 
 def _simple(statement: ast.stmt) -> list[ast.stmt]:
-    """A statement, followed by the definitions inside it where it is compound: they are what binds their names."""
-    if isinstance(statement, ast.If | ast.Try | ast.TryStar | ast.With | ast.AsyncWith | ast.For | ast.While):
-        inside = [child for child in ast.iter_child_nodes(statement) if isinstance(child, DEFINITIONS)]
-        return [statement, *inside]
-    return [statement]
+    """A statement, followed by the definitions inside it where it is compound: they are what binds their names.
+
+    Where a name has several there, which of them was run is not known.
+    """
+    if isinstance(statement, DEFINITIONS):
+        return [statement]
+    inside: dict[str, list[ast.stmt]] = {}
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, DEFINITIONS):
+            inside.setdefault(node.name, []).append(node)
+        elif not isinstance(node, ast.expr):
+            waiting += ast.iter_child_nodes(node)
+    return [statement, *(found[0] for found in inside.values() if len(found) == 1)]
 
 
 def _is_telling(node: ast.stmt, name: str) -> bool:
@@ -101,6 +114,6 @@ def _is_telling(node: ast.stmt, name: str) -> bool:
             return node.name == name
         case ast.Import() | ast.ImportFrom():
             return name in imported(node)
-        case ast.Assign([ast.Name()], ast.Lambda()):
+        case ast.Assign([ast.Name()]) | ast.AnnAssign(ast.Name(), _, ast.expr()):
             return True
-    return False
+    return type(node).__name__ == "TypeAlias"

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from . import errors
-from .cellhistory import Binding, CellHistory
+from .cellhistory import DEFINITIONS, Binding, CellHistory
+from .cellimports import CellImports
 from .cellsource import CellSource
 from .draftsource import write
 from .nonlocals import make_nonlocal
-from .scopes import Scope, imported
-from .valuetypes import Annotator, importable
+from .scopes import Scope
+from .valuetypes import Annotator, importable, is_code
 
 UNKNOWN: Final = object()
 """Stands for the value of the cells where that is not known."""
@@ -28,7 +29,6 @@ UNKNOWN: Final = object()
 _GIVEN = {"tools", "workflows", "artifacts", "deps", "display", "get_ipython", *errors.BY_NAME}
 _HISTORY = re.compile(r"_{1,3}|_\d+|_i{1,3}|_i\d+|In|Out|_[iod]h")
 _SEES_NAMES = {"globals", "locals", "vars", "exec", "eval"}
-_CHANGES_IMPORTS = {("sys", "path"), ("os", "environ"), ("os", "putenv"), ("deps", "add"), ("deps", "sync")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +107,17 @@ class _Promotion:
         self._parameters: dict[str, Any] = {}
         self._carried: dict[str, _Carried] = {}
         self._imports: dict[str, list[str]] = {}
-        self._moved: set[str] = set()
-        self._moved_nodes: list[ast.stmt] = []
-        self._locals: set[str] = set()
-        futures = {**history.futures, **self._take_futures()}
-        self._futures = [f"from __future__ import {feature}" for feature in futures]
-        self._postponed = "annotations" in futures
+        self._moved = CellImports(cells)
+        self._futures = {**history.futures, **self._moved.futures}
+        self._postponed = "annotations" in self._futures
+        self._moved.move(postponed=self._postponed)
+        self._locals = self._moved.others.own
 
     def draft(self) -> Draft:
         """Find what the cells need, decide where it goes, and write it down."""
-        self._move_imports()
         scope = Scope(postponed=self._postponed)
         for cell in self._cells:
-            scope.run(statement for statement in cell.tree.body if not self._is_moved(statement))
+            scope.run(statement for statement in cell.tree.body if statement not in self._moved)
         scope.finish()
         for name in [*scope.needed, *(name for name in scope.doubtful if name in self._history)]:
             self._need(name)
@@ -134,60 +132,10 @@ class _Promotion:
         outer = [found for found in carried if found.name not in inside]
         return self._written(inside, outer, body, returned)
 
-    # -- imports of the cells ---------------------------------------------------------------------------
-
-    def _take_futures(self) -> dict[str, None]:
-        found: dict[str, None] = {}
-        for cell in self._cells:
-            for node in cell.tree.body:
-                if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-                    found |= dict.fromkeys(alias.name for alias in node.names)
-                    cell.remove(node)
-        return found
-
-    def _is_moved(self, node: ast.stmt) -> bool:
-        return node in self._moved_nodes or (isinstance(node, ast.ImportFrom) and node.module == "__future__")
-
-    def _move_imports(self) -> None:
-        """Take imports to the top of the file, where nothing else gives their names another meaning."""
-        others = Scope(postponed=self._postponed)
-        movable: list[tuple[CellSource, ast.Import | ast.ImportFrom]] = []
-        stays = False
-        for cell in self._cells:
-            for node in cell.tree.body:
-                if isinstance(node, ast.ImportFrom) and node.module == "__future__":
-                    continue
-                if isinstance(node, ast.Import | ast.ImportFrom) and not stays:
-                    movable.append((cell, node))
-                else:
-                    stays = stays or _changes_imports(node)
-                    others.run([node])
-        meanings: dict[str, set[str]] = {}
-        for _, node in movable:
-            for name, meaning in _meanings(node):
-                meanings.setdefault(name, set()).add(meaning)
-        taken = others.bound | {"run"} | {name for name, several in meanings.items() if len(several) > 1}
-        for cell, node in movable:
-            names = imported(node)
-            if taken.isdisjoint(names):
-                self._moved |= set(names)
-                self._moved_nodes.append(node)
-                cell.remove(node)
-            else:
-                others.run([node])
-        for cell in self._cells:
-            for node in cell.tree.body:
-                if _is_star(node) and not self._is_moved(node):
-                    raise ValueError(
-                        f"{cell.where(node)}: 'import *' can stand at the top of a file only, and names that it brings "
-                        "are given another value by the cells: import what is needed by name"
-                    )
-        self._locals = others.own
-
     # -- what is needed from before ---------------------------------------------------------------------
 
     def _need(self, name: str) -> None:
-        if name in self._seen or name in self._moved:
+        if name in self._seen or name in self._moved.names:
             return
         self._seen.add(name)
         binding = self._history.get(name)
@@ -196,39 +144,49 @@ class _Promotion:
         statements = self._history.imports(name)
         if statements:
             self._imports[name] = statements
-        elif binding is not None and binding.node is not None:
-            found = self._carried[name] = _Carried(name, binding, postponed=self._postponed)
-            for need in found.needs:
-                self._need(need)
+        elif binding is not None and isinstance(binding.node, DEFINITIONS):
+            self._carry(name, binding)
         elif name in self._namespace:
-            self._need_value(name, self._namespace[name])
+            self._need_value(name, self._namespace[name], binding)
         else:
             self._notes.append(f"{name!r} has no value in the session now: what uses it fails, unless it never runs")
 
     def _is_given(self, name: str) -> bool:
-        """Whether a workflow has ``name`` without doing anything for it."""
+        """Whether a workflow has ``name``, which no cell has bound, without doing anything for it."""
         if name in _GIVEN or (name.startswith("__") and name.endswith("__")):
             return True
         if _HISTORY.fullmatch(name):
             raise ValueError(f"the cells use {name!r}, an earlier input or result of the session: give it a name first")
-        missing = object()
-        known = getattr(builtins, name, missing)
-        return known is not missing and self._namespace.get(name, known) is known
+        return hasattr(builtins, name)  # whatever the shell has put in its place, such as its own open()
 
-    def _need_value(self, name: str, value: Any) -> None:
+    def _carry(self, name: str, binding: Binding) -> None:
+        found = self._carried[name] = _Carried(name, binding, postponed=self._postponed)
+        for need in found.needs:
+            self._need(need)
+
+    def _need_value(self, name: str, value: Any, binding: Binding | None) -> None:
+        found = self._import_of(value)
+        if found is not None:
+            text, own = found
+            self._imports[name] = [text if own == name else f"{text} as {name}"]
+        elif binding is not None and binding.node is not None and is_code(value):
+            self._carry(name, binding)
+        else:
+            self._parameters[name] = value
+            if name in self._locals:
+                self._notes.append(f"the cells give {name!r} another value: what it has now is the one after them")
+
+    @staticmethod
+    def _import_of(value: Any) -> tuple[str, str] | None:
+        """How a module, class or function is imported, and the name that it has then."""
         if isinstance(value, types.ModuleType):
-            text = f"import {value.__name__}"
-            self._imports[name] = [text if value.__name__ == name else f"{text} as {name}"]
-            return
-        if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
-            module = "builtins" if value.__module__ == "builtins" else importable(value)
-            if module is not None and value.__qualname__.isidentifier():
-                text = f"from {module} import {value.__qualname__}"
-                self._imports[name] = [text if value.__qualname__ == name else f"{text} as {name}"]
-                return
-        self._parameters[name] = value
-        if name in self._locals:
-            self._notes.append(f"the cells give {name!r} another value: what it has now is the one after them")
+            return f"import {value.__name__}", value.__name__
+        if not isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+            return None
+        module = "builtins" if vars(builtins).get(value.__name__) is value else importable(value)
+        if module is None or not value.__qualname__.isidentifier():
+            return None
+        return f"from {module} import {value.__qualname__}", value.__qualname__
 
     # -- where it goes ----------------------------------------------------------------------------------
 
@@ -265,7 +223,7 @@ class _Promotion:
         parts = ["\n".join(dict.fromkeys(first)), *(found.source.result("    ") for found in inner)]
         parts += [cell.result("    ").strip("\n") for cell in self._cells]
         text = "\n\n".join(part for part in parts if part.strip())
-        runs = any(not self._is_moved(node) for cell in self._cells for node in cell.tree.body)
+        runs = any(node not in self._moved for cell in self._cells for node in cell.tree.body)
         return text if runs or first or inner else f"{text}\n    pass".lstrip("\n")
 
     def _return(self) -> tuple[str, Any]:
@@ -286,18 +244,20 @@ class _Promotion:
         return f"\n    return {', '.join(names)}", known
 
     def _written(self, inside: set[str], outer: list[_Carried], body: str, returned: tuple[str, Any]) -> Draft:
-        moved = [ast.unparse(node) for node in self._moved_nodes]
+        futures = [f"from __future__ import {feature}" for feature in self._futures]
         imports = [text for name, texts in self._imports.items() if name not in inside for text in texts]
-        names = {name: self._namespace[name] for name in [*self._moved, *self._imports] if name in self._namespace}
+        names = {
+            name: self._namespace[name] for name in [*self._moved.names, *self._imports] if name in self._namespace
+        }
         names = {name: value for name, value in names.items() if name not in inside}
         names |= {found.name: self._namespace.get(found.name) for found in outer}
-        annotator = Annotator(names, {*inside, *self._seen, *self._moved})
+        annotator = Annotator(names, {*inside, *self._seen, *self._moved.names})
         parameters = [f"{name}: {annotator.of(value)}" for name, value in self._parameters.items()]
         tail, value = returned
         returns = "" if value is UNKNOWN else " -> None" if value is None else f" -> {annotator.of(value)}"
         source, notes = write(
             self._description,
-            [*self._futures, *imports, *moved, *annotator.imports],
+            [*futures, *imports, *self._moved.lines(), *annotator.imports],
             [found.source.result() for found in outer],
             (parameters, returns),
             body + tail,
@@ -307,40 +267,16 @@ class _Promotion:
         except SyntaxError as error:
             line = source.split("\n")[(error.lineno or 1) - 1].strip()
             raise ValueError(f"the cells cannot be made into a function: {error.msg}: {line}") from None
-        return Draft(source, dict(self._parameters), [*self._notes, *self._told(), *notes])
+        return Draft(source, dict(self._parameters), [*self._notes, *self._told(annotator), *notes])
 
-    def _told(self) -> list[str]:
+    def _told(self, annotator: Annotator) -> list[str]:
         seeing = sorted(_SEES_NAMES & self._seen)
-        return [f"{name}() sees the names of the workflow, not those of the session" for name in seeing]
-
-
-def _meanings(node: ast.Import | ast.ImportFrom) -> list[tuple[str, str]]:
-    """Each name that an import binds, with what it stands for."""
-    if isinstance(node, ast.ImportFrom):
-        module = f"{'.' * node.level}{node.module or ''}"
-        return [
-            (name, f"{module}.{alias.name if alias.name != '*' else name}")
-            for alias in node.names
-            for name in (imported(node) if alias.name == "*" else [alias.asname or alias.name])
-        ]
-    return [
-        (alias.asname, alias.name) if alias.asname else (alias.name.partition(".")[0], alias.name.partition(".")[0])
-        for alias in node.names
-    ]
-
-
-def _is_star(node: ast.stmt) -> bool:
-    return isinstance(node, ast.ImportFrom) and any(alias.name == "*" for alias in node.names)
-
-
-def _changes_imports(node: ast.stmt) -> bool:
-    """Whether imports after ``node`` may depend on it."""
-    return any(
-        isinstance(found, ast.Attribute)
-        and isinstance(found.value, ast.Name)
-        and (found.value.id, found.attr) in _CHANGES_IMPORTS
-        for found in ast.walk(node)
-    )
+        told = [f"{name}() sees the names of the workflow, not those of the session" for name in seeing]
+        for name, value in self._parameters.items():
+            if value is not None and annotator.of(value) == annotator.any():
+                kind = type(value).__name__
+                told.append(f"{name!r} is a {kind}, which cannot be imported: a call from elsewhere has none to give")
+        return told
 
 
 def _is_shown(node: ast.expr) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import functools
 import sys
 import types
 from collections.abc import Iterable
@@ -109,6 +110,14 @@ class Annotator:
     def _bind(self, statement: str, name: str, value: Any) -> None:
         self.imports[statement] = None
         self._names[name] = value
+
+
+def is_code(value: Any) -> bool:
+    """Whether ``value`` belongs to a program, as a function, a class or an alias of a type does, and is no data."""
+    if isinstance(value, type | types.FunctionType | types.GenericAlias | types.UnionType | functools.partial):
+        return True
+    kind = type(value)
+    return kind.__module__ in ("typing", "typing_extensions") or kind is type(functools.cache(int))
 
 
 def importable(found: Any) -> str | None:

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 from kernel_bootstrap.compiled import execute
 from kernel_bootstrap.loops import AWAIT_NAME, awaitable
 from kernel_bootstrap.promote import UNKNOWN, Draft, draft
+from py_code_mode.session import Session
 from py_code_mode.workflows.workflow import parse
 
 
@@ -169,6 +170,9 @@ GIVES = {
     "redefinition after use": (["def helper(): return 1\ndef f(): return helper()"], ["a = f()\ndef helper(): return 2\na, f()"]),
     "the last of several definitions": (["def f(): return 1", "def f(): return 2"], ["f()"]),
     "a definition under a condition": (["if True:\n    def f():\n        return 'x'"], ["f()"]),
+    "a definition where another fails": (["try:\n    raise OSError\nexcept OSError:\n    def f():\n        return 'y'"], ["f()"]),
+    "what is made of functions": (["import functools\ndef add(a, b): return a + b\ninc = functools.partial(add, 1)\nfast = functools.cache(add)"], ["inc(2), fast(1, 1)"]),
+    "what is made of types": (["import collections, typing\nP = collections.namedtuple('P', 'x y')\nT = typing.TypeVar('T')\nRow = dict[str, int]\nOr = int | str"], ["def f(p: P, r: Row, o: Or) -> T: return p.x\nf(P(1, 2), {}, 1)"]),
     "a definition among others": (["a = 1; f = lambda: a; b = 2"], ["f() + b"]),
     "a changed built-in": (["list = [3]\ndef sorted(x): return 'mine'"], ["list + [1], sorted([2, 1])"]),
     "a variable called run": (["run = 5"], ["run + 1"]),
@@ -371,6 +375,7 @@ def test_a_class_of_the_session_is_named_where_it_is_carried_over():
     assert "async def run(p: P) -> tuple[int, int]:" in made.source
     made, did, does = promoted(earlier, ["p.x"])
     assert "async def run(p: Any) -> int:" in made.source
+    assert made.notes == ["'p' is a P, which cannot be imported: a call from elsewhere has none to give"]
     assert does == did
 
 
@@ -417,9 +422,17 @@ def test_what_a_person_should_know_is_noted():
     ]
 
 
+def test_one_of_several_definitions_is_known_by_its_value_only():
+    made, _, does = promoted(["if True:\n    def f(): return 1\nelse:\n    def f(): return 2"], ["f()"])
+    assert list(made.arguments) == ["f"]
+    assert made.notes == ["'f' is a function, which cannot be imported: a call from elsewhere has none to give"]
+    assert does.value == 1
+
+
 def test_the_names_of_a_session_are_not_parameters():
     names = {"tools": 1, "workflows": 2, "artifacts": 3, "deps": 4, "ToolError": ValueError, "display": print}
-    cell = "display(tools, workflows, artifacts, deps, ToolError, get_ipython, __builtins__)"
+    names["open"] = lambda path: None  # as IPython has one of its own
+    cell = "display(tools, workflows, artifacts, deps, ToolError, get_ipython, open, __builtins__)"
     assert draft("made", "D", [cell], [], names).arguments == {}
     assert draft("made", "D", ["tools + 1"], ["tools = 1"], names).arguments == {"tools": 1}
 
@@ -459,6 +472,20 @@ def test_magics_in_earlier_cells_are_passed_over():
     made = draft("made", "D", ["f()"], earlier, {"n": 2, "f": None}, result=2)
     assert made.arguments == {"n": 2}
     assert outcome(made, made.arguments).value == 2
+
+
+async def test_cells_of_a_real_kernel_are_promoted_in_it(shared: Session):
+    await shared.run("import json\ndef helper(x):\n    return x + n\nn = 4")
+    await shared.run("with open('data.json', 'w') as f:\n    json.dump([helper(1)], f)")
+    await shared.run("display(n)\njson.load(open('data.json'))")
+    result = await shared.run(
+        "from kernel_bootstrap.promote import draft\n"
+        "shell = get_ipython()\n"
+        "made = draft('made', 'D', In[2:4], In[1:2], shell.user_ns)\n"
+        "workflows.create('made', made.source)\n"
+        "(made.arguments, made.notes, workflows.made(**made.arguments), len(artifacts.list()))"
+    )
+    assert result.raise_for_error().value == ({"n": 4}, [], [5], 0)
 
 
 @pytest.mark.parametrize("text", ['Ends with "', 'Has """ and \\', "Lines\nof it", "Bell \a", "x" * 9])
