@@ -6,13 +6,14 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
-from . import promote, tracebacks
+from . import tracebacks
 from .cells import Cells
 from .compiled import execute, run_of
 from .doctests import give_way
 from .errors import WorkflowInvalidError, WorkflowTestError
 from .link import Link
 from .loops import run_sync
+from .promote import UNKNOWN, Draft, draft
 
 
 def promoted(
@@ -27,17 +28,24 @@ def promoted(
     """What ``Workflows.promote`` gives. ``names`` are the globals of workflows, ``chosen`` the numbers of cells."""
     sources = dict(cells.sources())
     numbers = _numbers(name, chosen, sources)
+    taken = [sources[number] for number in numbers]
     earlier = [source for number, source in sorted(sources.items()) if number not in numbers]
-    try:
-        draft = promote.draft(name, description, [sources[number] for number in numbers], earlier, cells.namespace)
-    except ValueError as error:
-        raise WorkflowInvalidError(f"no workflow {name!r} can be made of these cells: {error}", workflow=name) from None
-    params = {"name": name, "source": draft.source, "description": description, "tags": tags}
-    checked = link.request("workflows.check", **params)
-    _try(link, names, name, checked, draft.arguments)
-    link.request("workflows.create", **params)
-    made: dict[str, Any] = link.request("workflows.get", name=name)
-    return made | {"notes": [*draft.notes]}
+
+    def drafted(result: Any) -> Draft:
+        try:
+            return draft(name, description, taken, earlier, cells.namespace, result=result)
+        except ValueError as error:
+            told = f"no workflow {name!r} can be made of these cells: {error}"
+            raise WorkflowInvalidError(told, workflow=name) from None
+
+    made = drafted(UNKNOWN)
+    params = {"name": name, "description": description, "tags": tags}
+    checked = link.request("workflows.check", source=made.source, **params)
+    # The type of what it returns is known only now.
+    made = drafted(_try(link, names, name, checked, made.arguments))
+    link.request("workflows.create", source=made.source, **params)
+    found: dict[str, Any] = link.request("workflows.get", name=name)
+    return found | {"notes": [*made.notes]}
 
 
 def _numbers(name: str, chosen: Sequence[int] | None, sources: dict[int, str]) -> list[int]:
@@ -54,11 +62,11 @@ def _numbers(name: str, chosen: Sequence[int] | None, sources: dict[int, str]) -
     return numbers
 
 
-def _try(link: Link, names: dict[str, Any], name: str, checked: dict[str, Any], arguments: dict[str, Any]) -> None:
-    """Call the workflow once, on copies where the values can be copied."""
+def _try(link: Link, names: dict[str, Any], name: str, checked: dict[str, Any], arguments: dict[str, Any]) -> Any:
+    """What the workflow gives when it is called once, on copies where the values can be copied."""
     try:
         run = run_of(execute(name, checked["source"], checked["path"], names), name)
-        run_sync(run(**{key: _copied(value) for key, value in arguments.items()}), link.release)
+        return run_sync(run(**{key: _copied(value) for key, value in arguments.items()}), link.release)
     except BaseException as error:  # noqa: BLE001 - whatever the code raises is its result
         give_way(error)
         told = tracebacks.plain(error, error.__traceback__)

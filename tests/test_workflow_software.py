@@ -288,11 +288,11 @@ async def test_trying_a_workflow_changes_no_variable_of_the_session(session):
 
 
 async def test_cells_that_cannot_be_a_workflow_are_refused_with_the_reason(session):
-    with pytest.raises(WorkflowInvalidError, match="no cell 99 before this one"):
-        await session.promote("none", "None", [99])
+    await session.run("x = 1")
+    with pytest.raises(WorkflowInvalidError, match="no cell 999 before this one"):
+        await session.promote("none", "None", [999])
     with pytest.raises(WorkflowInvalidError, match="cells is empty"):
         await session.promote("none", "None", [])
-    await session.run("x = 1")
     with pytest.raises(WorkflowInvalidError, match="try 'run_2nd'"):
         await session.promote("2nd", "None")
     with pytest.raises(WorkflowInvalidError, match="no description"):
