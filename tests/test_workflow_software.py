@@ -132,6 +132,7 @@ async def test_calls_failures_and_last_use_are_counted(session):
     await session.run("workflows.counted('x')")
     await session.run("import asyncio; await asyncio.gather(*(workflows.counted.call_async(n) for n in range(3)))")
     await session.run("workflows.countid(1)")
+    await session.run("[workflows._link.request('workflows.failed', name=n) for n in ('forged', 'never', '../x')]")
     await session.run(
         "str(workflows.counted) + str(help(workflows.counted)); import inspect; inspect.signature(workflows.counted)"
     )
