@@ -32,10 +32,11 @@ class HandlerTable:
     ) -> None:
         self._storage = storage
         self._author = author
-        self._uses = UseRecorder(storage.get_workflow_library())
+        library = storage.get_workflow_library()
+        self._uses = UseRecorder(library)
         self.registry = ToolRegistry(
             [] if tools_path is None else [DirectoryToolProvider(tools_path, runner, cwd=cwd)],
-            ranker=MeaningRanker(storage.get_workflow_library().embedder),
+            ranker=MeaningRanker(library.embedder, library.vectors),
         )
         self.handlers: dict[str, Any] = {}
 
