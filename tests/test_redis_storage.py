@@ -139,13 +139,13 @@ def test_a_text_is_embedded_once_for_all_machines(prefix, client, monkeypatch):
     first, second, third = Named(), Named(), Named()
     storage_of(prefix).get_workflow_library().create("one", SOURCE.format(1), "How many metres")
     storage_of(prefix, embedder=first).get_workflow_library().search("height")
-    assert first.texts == ["height", "one How many metres"]
+    assert first.texts == ["one How many metres", "height"]
     storage_of(prefix, embedder=second).get_workflow_library().search("height")
     assert second.texts == ["height"]
     monkeypatch.setattr("py_code_mode.storage.redis_vectors._MOST", 1)
     storage_of(prefix).get_workflow_library().create("two", SOURCE.format(1), "Another")
     storage_of(prefix, embedder=third).get_workflow_library().search("height")
-    assert third.texts == ["height", "two Another"]
+    assert third.texts == ["two Another", "height"]
     assert client.hlen(f"{{{prefix}}}:vectors") == 1  # begun anew
 
 
