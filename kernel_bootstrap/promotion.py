@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import tracebacks
 from .cells import Cells
-from .compiled import execute, run_of
+from .compiled import execute, on_trial, run_of
 from .doctests import give_way
 from .errors import WorkflowInvalidError, WorkflowTestError
 from .link import Link
@@ -26,6 +26,9 @@ def promoted(
     tags: Sequence[str] | None,
 ) -> dict[str, Any]:
     """What ``Workflows.promote`` gives. ``names`` are the globals of workflows, ``chosen`` the numbers of cells."""
+    if not isinstance(description, str):
+        told = f"the description of a workflow is a string, not {type(description).__name__}"
+        raise WorkflowInvalidError(told, workflow=name)
     sources = dict(cells.sources())
     numbers = _numbers(name, chosen, sources)
     taken = [sources[number] for number in numbers]
@@ -51,11 +54,17 @@ def promoted(
 def _numbers(name: str, chosen: Sequence[int] | None, sources: dict[int, str]) -> list[int]:
     if not sources:
         raise WorkflowInvalidError("no cell has run here yet that a workflow could be made of", workflow=name)
-    numbers = [max(sources)] if chosen is None else [*chosen]
+    if chosen is None:
+        return [max(sources)]
+    if not isinstance(chosen, Iterable) or isinstance(chosen, str):
+        raise WorkflowInvalidError(
+            f"cells is a list of the numbers of cells, such as [{max(sources)}], not {chosen!r}", workflow=name
+        )
+    numbers = [*chosen]
     if not numbers:
         raise WorkflowInvalidError("cells is empty; name the cells to make a workflow of", workflow=name)
     for number in numbers:
-        if isinstance(number, bool) or number not in sources:
+        if not isinstance(number, int) or isinstance(number, bool) or number not in sources:
             raise WorkflowInvalidError(
                 f"there is no cell {number!r} before this one; the last is {max(sources)}", workflow=name
             )
@@ -64,17 +73,18 @@ def _numbers(name: str, chosen: Sequence[int] | None, sources: dict[int, str]) -
 
 def _try(link: Link, names: dict[str, Any], name: str, checked: dict[str, Any], arguments: dict[str, Any]) -> Any:
     """What the workflow gives when it is called once, on copies where the values can be copied."""
-    try:
-        run = run_of(execute(name, checked["source"], checked["path"], names), name)
-        return run_sync(run(**{key: _copied(value) for key, value in arguments.items()}), link.release)
-    except BaseException as error:  # noqa: BLE001 - whatever the code raises is its result
-        give_way(error)
-        told = tracebacks.plain(error, error.__traceback__)
-        raise WorkflowTestError(
-            f"the workflow {name!r} does not work on the values that its parameters have now, so it was not saved:\n"
-            f"{told}\nIts source:\n{checked['source']}",
-            workflow=name,
-        ) from None
+    with on_trial(name, checked["path"]):
+        try:
+            run = run_of(execute(name, checked["source"], checked["path"], names), name)
+            return run_sync(run(**{key: _copied(value) for key, value in arguments.items()}), link.release)
+        except BaseException as error:  # noqa: BLE001 - whatever the code raises is its result
+            give_way(error)
+            told = tracebacks.plain(error, error.__traceback__)
+    raise WorkflowTestError(
+        f"the workflow {name!r} does not work on the values that its parameters have now, so it was not saved:\n"
+        f"{told}\nIts source:\n{checked['source']}",
+        workflow=name,
+    )
 
 
 def _copied(value: Any) -> Any:

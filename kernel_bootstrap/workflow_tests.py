@@ -21,7 +21,7 @@ from . import tracebacks
 from .arguments import Checker
 from .asserts import EXPLAIN, ExplainAsserts, explain
 from .capture import captured
-from .compiled import execute, run_of
+from .compiled import execute, on_trial, run_of
 from .doctests import give_way, run_examples
 from .errors import WorkflowTestError
 from .loops import AWAIT_NAME, awaitable, run_sync, set_aside
@@ -68,8 +68,7 @@ async def run_tests(name: str, source: str, path: str, names: dict[str, Any]) ->
     """
     tests = list(_tests(ast.parse(source, filename=path)))
     report = _Report(name)
-    known = linecache.cache.get(path)
-    try:
+    with on_trial(name, path):
         module = await _module(name, source, path, names, report, len(tests))
         for title, node in tests if module is not None else ():
             assert module is not None
@@ -78,11 +77,6 @@ async def run_tests(name: str, source: str, path: str, names: dict[str, Any]) ->
                     await _docstring(module, name, node, report)
                 else:
                     await _function(module, node, report)
-    finally:
-        # The workflow that is there, if any, has lines of its own for tracebacks.
-        linecache.cache.pop(path, None)
-        if known is not None:
-            linecache.cache[path] = known
     return report.to_dict()
 
 

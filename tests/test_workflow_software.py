@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from py_code_mode import FileStorage, MemoryStorage
@@ -310,7 +312,47 @@ async def test_cells_that_cannot_be_a_workflow_are_refused_with_the_reason(sessi
         await session.promote("2nd", "None")
     with pytest.raises(WorkflowInvalidError, match="no description"):
         await session.promote("second", "")
+    for given, told in (
+        ((Path("a"), "None"), "the name of a workflow is a string, not PosixPath"),
+        (("none", 5), "the description of a workflow is a string, not int"),
+        (("none", "None", 1), r"cells is a list of the numbers of cells, such as \[\d+\], not 1"),
+        (("none", "None", "1"), "cells is a list of the numbers of cells"),
+        (("none", "None", [[1]]), r"no cell \[1\] before this one"),
+    ):
+        with pytest.raises(WorkflowInvalidError, match=told):
+            await session.promote(*given)
+    with pytest.raises(WorkflowInvalidError, match="tags are a list of strings"):
+        await session.promote("none", "None", tags="none")
+    assert (await session.run("workflows.promote('none', 5)")).error_name == "WorkflowInvalidError"
     assert await session.list_workflows() == []
+
+
+async def test_a_promotion_in_a_thread_that_fails_says_why(session):
+    await session.run("x, by = 1, 0")
+    await session.run("import asyncio")
+    await session.run("if by: x / by")
+    failed = await session.run("by = 0\nx / 0")
+    assert failed.error_name == "ZeroDivisionError"
+    count = failed.execution_count
+    tried = await session.run(f"await asyncio.to_thread(workflows.promote, 'none', 'None', [{count}])")
+    assert tried.error_name == "WorkflowTestError"
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+async def test_the_dataclasses_of_a_workflow_are_made_and_found_whenever_that_is(session, future):
+    source = (
+        f'"""A point."""\n{future}import typing\nfrom dataclasses import dataclass\n\n\n'
+        "@dataclass\nclass Point:\n    x: int\n    next: 'Point | None' = None\n\n\n"
+        "async def run(x: int) -> int:\n"
+        "    @dataclass\n    class Inner:\n        y: int\n\n"
+        "    typing.get_type_hints(Point)\n"
+        "    return Point(x).x + Inner(1).y\n\n\n"
+        "def test_point():\n    assert Point(1).x == 1\n"
+    )
+    await session.add_workflow("point", source, "", test=True)
+    assert await value(session, "workflows.point(x=2)") == 3
+    assert (await session.test_workflow("point", source.replace("x == 1", "x == 2")))["failed"] == 1
+    assert await value(session, "workflows.point(x=3)") == 4
 
 
 async def test_a_promotion_without_a_cell_since_the_last_reset_is_refused(tmp_path):
@@ -318,7 +360,7 @@ async def test_a_promotion_without_a_cell_since_the_last_reset_is_refused(tmp_pa
         for prepare in ("x = 1", "1 / 0"):
             await session.run(prepare)
             await session.reset()
-            with pytest.raises(ValueError, match="no cell of this session has ended well"):
+            with pytest.raises(WorkflowInvalidError, match="no cell of this session has ended well"):
                 await session.promote("none", "None")
         await session.run("41 + 1")
         await session.test_workflow("none", "async def run(): pass")

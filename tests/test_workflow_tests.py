@@ -327,6 +327,23 @@ async def test_the_lines_of_the_workflow_that_is_there_are_kept_for_tracebacks()
     assert not [name for name in linecache.cache if "double" in name or "docstring" in name]
 
 
+async def test_a_test_that_takes_the_event_loop_away_fails_like_any_other():
+    source = """
+import asyncio
+
+
+async def run(): ...
+
+
+async def test_none():
+    asyncio._set_running_loop(None)
+    raise ValueError("none")
+"""
+    report = await ran(source)
+    assert [failure["error"].split("\n")[-1] for failure in report["failures"]] == ["ValueError: none"]
+    await asyncio.sleep(0)
+
+
 async def test_the_error_for_a_failing_workflow_shows_the_first_failures():
     report = await ran(docstring(">>> await run(2)\n3\n>>> print('a\\nb')\nc") + FAILING)
     error = failed(report)
