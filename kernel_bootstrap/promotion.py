@@ -21,11 +21,14 @@ def promoted(
     names: dict[str, Any],
     cells: Cells,
     name: str,
-    description: str,
-    chosen: Sequence[int] | None,
+    description: object,
+    chosen: object,
     tags: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """What ``Workflows.promote`` gives. ``names`` are the globals of workflows, ``chosen`` the numbers of cells."""
+    """What ``Workflows.promote`` gives. ``names`` are the globals of workflows, ``chosen`` the numbers of cells.
+
+    A ``description`` that is no string, and ``chosen`` that cannot be chosen, are refused.
+    """
     if not isinstance(description, str):
         told = f"the description of a workflow is a string, not {type(description).__name__}"
         raise WorkflowInvalidError(told, workflow=name)
@@ -51,7 +54,7 @@ def promoted(
     return found | {"notes": [*made.notes]}
 
 
-def _numbers(name: str, chosen: Sequence[int] | None, sources: dict[int, str]) -> list[int]:
+def _numbers(name: str, chosen: object, sources: dict[int, str]) -> list[int]:
     if not sources:
         raise WorkflowInvalidError("no cell has run here yet that a workflow could be made of", workflow=name)
     if chosen is None:

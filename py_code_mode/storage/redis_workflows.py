@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from kernel_bootstrap.wire import Buffer
-from py_code_mode.workflows.history import Entry, Use, Version, load_entry, numbered
+from py_code_mode.workflows.history import Entry, Use, Version, load_entries, numbered
 
 from .redis_index import RedisIndex, encoded
 from .redis_link import RedisLink
@@ -134,7 +134,7 @@ class RedisWorkflowHistory:
             return []
         key = self.entries_key(name)
         lines = self._link.read(f"read the history of {name!r}", lambda client: client.lrange(key, 0, -1))
-        return numbered(entry for line in lines if (entry := load_entry(line)) is not None)
+        return numbered(load_entries(lines))
 
     def source(self, name: str, digest: str) -> bytes | None:
         """See ``WorkflowHistory.source``."""

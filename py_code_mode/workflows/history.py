@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from .workflow import workflow_path
 SAVED = "saved"
 EDITED = "edited in its file"
 DELETED = "deleted"
+
+_FIELDS = {"digest", "created", "author", "change"}
+_DIGEST = re.compile("([0-9a-f]{64})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +37,31 @@ class Entry:
         return json.dumps(fields).encode()
 
 
-def load_entry(line: bytes) -> Entry | None:
-    """The entry that ``dump`` wrote; None for what is malformed, such as half a line."""
+def load_entries(lines: Sequence[bytes]) -> list[Entry]:
+    """The entries that ``dump`` wrote; what is malformed, such as half a line, is left out."""
     try:
-        found = json.loads(line)
+        found = json.loads(b"[%s]" % b",".join(lines))  # all at once takes a third of the time
+        if len(found) != len(lines):
+            found = [_parsed(line) for line in lines]
+    except (ValueError, RecursionError):
+        found = [_parsed(line) for line in lines]
+    return [Entry(**fields) for fields in found if _is_entry(fields)]
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or found.keys() != {"digest", "created", "author", "change"}:
-        return None
-    return Entry(**found) if all(isinstance(value, str) for value in found.values()) else None
+
+
+def _is_entry(fields: Any) -> bool:
+    return (
+        isinstance(fields, dict)
+        and fields.keys() == _FIELDS
+        and all(isinstance(value, str) for value in fields.values())
+        and _DIGEST.fullmatch(fields["digest"]) is not None
+    )
 
 
 @dataclass(frozen=True, slots=True)
