@@ -141,7 +141,8 @@ def test_uses_are_counted_and_added_up(storage):
     library.create("one", source(1))
     library.count({"one": Use(2, 1, "2026-01-02"), "größe": Use(1, 0, "2026-01-01")})
     library.count({"one": Use(3, 0, "2026-01-03")})
-    assert library.uses() == {"one": Use(5, 1, "2026-01-03"), "größe": Use(1, 0, "2026-01-01")}
+    library.count({"one": Use(0, 1, ""), "größe": Use(1, 0, "2025")})  # written down late
+    assert library.uses() == {"one": Use(5, 2, "2026-01-03"), "größe": Use(2, 0, "2026-01-01")}
     assert [workflow.name for workflow in library.list()] == ["one"]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from py_code_mode import FileStorage, MemoryStorage
 from py_code_mode.errors import (
+    WorkflowArgumentError,
     WorkflowInvalidError,
     WorkflowNotFoundError,
     WorkflowTestError,
@@ -377,3 +378,37 @@ async def test_ipython_syntax_is_refused_with_its_line(shared):
     await shared.run("x = 1\n!true")
     with pytest.raises(WorkflowInvalidError, match="no workflow 'shell' can be made of these cells"):
         await shared.promote("shell", "Runs a command")
+
+
+RUBBISH = """
+def asked(method, **params):
+    try:
+        return workflows._link.request(method, **params)
+    except CodeModeError as error:
+        return str(error)
+
+good = {"name": "double", "version": None, "old": None, "query": "", "limit": 1, "tags": None, "wanted_by": "x"}
+good |= {"source": "async def run(): ...", "description": "d", "known": "", "requirements": []}
+asks = {"list": [], "search": ["query", "limit"], "get": ["name", "version"], "code": ["name", "known"],
+        "failed": ["name"], "history": ["name"], "diff": ["name", "old"], "stats": ["name"],
+        "check": ["name", "source", "description", "tags"], "create": ["name", "source", "description", "tags"],
+        "rollback": ["name", "version"], "delete": ["name"]}
+told = []
+for method, names in {**{f"workflows.{key}": asks[key] for key in asks}, "deps.provide": ["requirements", "wanted_by"]}.items():
+    for name in names:
+        for rubbish in (0, -1.5, b"x", [], [1], {1}, {"a": 1}, "\\ud800", "\\0"):
+            told.append(asked(method, **{key: good[key] for key in names} | {name: rubbish}))
+told.append(asked("workflows.get", nam="double"))
+told
+"""
+
+
+async def test_rubbish_that_a_kernel_asks_with_is_answered_with_an_error_and_nothing_else(tmp_path, caplog):
+    async with Session.inprocess(tmp_path) as session:
+        await session.add_workflow("double", DOUBLE, "")
+        told = await value(session, RUBBISH)
+        assert sum(isinstance(answer, str) and "has to be" in answer for answer in told) > 50
+        assert "no argument 'nam' (did you mean 'name'?); missing 'name' (str)" in told[-1]
+        assert [record.getMessage() for record in caplog.records] == []
+        with pytest.raises(WorkflowArgumentError, match=r"search: 'query' has to be str, not None\. It takes: .*limit"):
+            await session.search_workflows(None)

@@ -40,6 +40,17 @@ return found
 """
 
 
+# KEYS: uses. ARGV: name, calls, failures, last, and so on. What is counted late may have happened before the last.
+_COUNT = """
+for i = 1, #ARGV, 4 do
+  redis.call('HINCRBY', KEYS[1], 'calls:' .. ARGV[i], ARGV[i + 1])
+  redis.call('HINCRBY', KEYS[1], 'failures:' .. ARGV[i], ARGV[i + 2])
+  local last = 'last:' .. ARGV[i]
+  if (redis.call('HGET', KEYS[1], last) or '') <= ARGV[i + 3] then redis.call('HSET', KEYS[1], last, ARGV[i + 3]) end
+end
+"""
+
+
 class _Ahead(threading.local):
     """What this thread is about to read, in order, and what was fetched of it.
 
@@ -153,15 +164,8 @@ class RedisUseCounts:
     def add(self, uses: Mapping[str, Use]) -> None:
         """See ``UseCounts.add``."""
 
-        def count(client: Any) -> None:
-            with client.pipeline(transaction=True) as pipe:
-                for name, use in uses.items():
-                    pipe.hincrby(self._key, encoded(f"calls:{name}"), use.calls)
-                    pipe.hincrby(self._key, encoded(f"failures:{name}"), use.failures)
-                    pipe.hset(self._key, encoded(f"last:{name}"), use.last)
-                pipe.execute()
-
-        self._link.write("count the uses of workflows", count)
+        rows = [item for name, use in uses.items() for item in (encoded(name), use.calls, use.failures, use.last)]
+        self._link.run("count the uses of workflows", _COUNT, [self._key], rows)
 
     def read(self) -> Mapping[str, Use]:
         """See ``UseCounts.read``."""
