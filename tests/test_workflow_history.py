@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import random
 import resource
 import shutil
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import pytest
@@ -16,7 +19,8 @@ import pytest
 from py_code_mode import FileStorage
 from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
 from py_code_mode.storage import disk, file_history
-from py_code_mode.workflows.history import Use
+from py_code_mode.workflows import history
+from py_code_mode.workflows.history import Use, diff
 
 from .storages import BACKENDS
 
@@ -107,6 +111,27 @@ def test_two_versions_are_compared_as_a_unified_diff(library):
     )
     assert library.diff("one", new=1).startswith("--- workflows/one.py (nothing)\n+++ workflows/one.py (version 1)\n")
     assert library.diff("one", 2, 2) == ""
+
+
+def test_sources_made_to_be_slow_to_compare_are_compared_all_the_same(tmp_path, monkeypatch):
+    numbers = random.Random(1)
+    lines = [f"#{number % 150}\n" for number in range(200_000)]
+    old, new = (source(1) + "".join(numbers.sample(lines, len(lines))) + "# end\n" * 5 for _ in range(2))
+    began = time.monotonic()
+    found = diff("one", ("version 1", old), ("version 2", new))
+    assert time.monotonic() - began < 5
+    assert patched(tmp_path, old, found) == new
+    assert diff("one", ("version 1", old), ("version 2", old)) == ""
+    monkeypatch.setattr(history, "_MOST_PAIRS", -1)
+    texts = ["a\n", "a\nb\n", "b\na\nb\nc", "a\nb\nc\n", "b\na\nb\nc\nd\ne\nf\n", "a\nb\nc\nd\nx\nf\n"]
+    for old, new in itertools.permutations(texts, 2):
+        assert patched(tmp_path, old, diff("one", ("version 1", old), ("version 2", new))) == new
+
+
+def patched(folder, text, difference):
+    (folder / "patched.py").write_text(text)
+    subprocess.run(["patch", "-s", folder / "patched.py"], input=difference, text=True, check=True)
+    return (folder / "patched.py").read_text()
 
 
 def test_a_diff_of_odd_line_ends_says_what_differs(library):
@@ -345,7 +370,8 @@ def test_a_writer_killed_at_any_step_leaves_one_of_the_two_and_loses_no_version(
 WRITER = """
 import sys
 from py_code_mode import FileStorage, RedisStorage
-from py_code_mode.workflows.history import Use
+from py_code_mode.workflows import history
+from py_code_mode.workflows.history import Use, diff
 kind, where, me, count = sys.argv[1:]
 storage = FileStorage(where) if kind == "file" else RedisStorage(where.partition(" ")[0], prefix=where.partition(" ")[2])
 library = storage.get_workflow_library()
