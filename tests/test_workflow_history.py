@@ -319,6 +319,16 @@ def test_a_workspace_that_was_removed_is_not_made_again_by_what_was_counted(file
     assert not folder.parent.exists()
 
 
+def test_nobody_waits_long_for_a_stopped_writer_to_count_or_to_look(files, folder, monkeypatch):
+    monkeypatch.setattr(file_history, "_PATIENCE", 0.05)
+    files.create("one", source(1))
+    (folder / "one.py").write_text(source(2))
+    with disk.exclusive(folder / ".history/.lock"):
+        assert changes(files) == [(1, "", "saved"), (2, "", "edited in its file")]
+        with pytest.raises(StorageError, match=r"another process has held .* for 0\.05 s"):
+            files.count({"one": Use(1, 0, "t")})
+
+
 KILLED = """
 import os, signal, sys
 from py_code_mode import FileStorage

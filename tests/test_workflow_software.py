@@ -328,6 +328,23 @@ async def test_cells_that_cannot_be_a_workflow_are_refused_with_the_reason(sessi
     assert await session.list_workflows() == []
 
 
+WAITS = '"""Wait.\n\n>>> workflows.waits()\n"""\nimport asyncio\nasync def run(): await asyncio.sleep(60)\n'
+
+
+async def test_what_waits_in_a_trial_is_interrupted_nothing_is_saved_and_the_next_run_is_fine(session):
+    await session.run("import asyncio; seconds, kept = 0, 1")
+    waited = (await session.run("await asyncio.sleep(seconds)")).execution_count
+    await session.run("seconds = 60")
+    for trial in (
+        f"workflows.promote('waits', 'Wait', [{waited}])",
+        f"workflows.create('waits', {WAITS!r}, '', test=True)",
+    ):
+        result = await session.run(trial, timeout=0.2)
+        assert (result.timed_out, result.kernel_restarted) == (True, False)
+        assert await value(session, "kept") == 1
+    assert await session.list_workflows() == []
+
+
 async def test_a_promotion_in_a_thread_that_fails_says_why(session):
     await session.run("x, by = 1, 0")
     await session.run("import asyncio")

@@ -35,21 +35,19 @@ def storage_errors(doing: str, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Holds the lock file ``path``, made when it is missing, against threads and processes alike.
 
-    Raises StorageError after LOCK_TIMEOUT. The kernel releases the lock of a process that dies.
+    Raises StorageError after ``timeout`` seconds. The kernel releases the lock of a process that dies.
     """
     from filelock import FileLock, Timeout  # costs more than the rest of this package; only writers need it
 
-    lock = FileLock(path, timeout=LOCK_TIMEOUT, poll_interval=_LOCK_POLL)
+    lock = FileLock(path, timeout=timeout, poll_interval=_LOCK_POLL)
     with storage_errors("lock the workspace", path):
         try:
             lock.acquire()
         except Timeout:
-            raise StorageError(
-                f"another process has held {path} for {LOCK_TIMEOUT:g} s: end it, or try again"
-            ) from None
+            raise StorageError(f"another process has held {path} for {timeout:g} s: end it, or try again") from None
     try:
         yield
     finally:

@@ -13,20 +13,24 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.artifacts.artifact import utc_from_ns
+from py_code_mode.errors import StorageError
 from py_code_mode.workflows.history import EDITED, Entry, Use, Version, load_entries, numbered
 
-from .disk import Sweeper, exclusive, inside, read_plain, replace_file, storage_errors
+from .disk import LOCK_TIMEOUT, Sweeper, exclusive, inside, read_plain, replace_file, storage_errors
 from .workflow_files import WorkflowFiles, is_name
 
 _IGNORED = "# Not for others: what belongs to this machine.\n.lock\n.tmp-*\nuses.json\n"
 
 _TAIL = 1 << 12
 """Bytes in which the last line of a history is looked for first; one has some 200."""
+
+_PATIENCE = 2.0
+"""Seconds to wait for a writer where there is something else to do: counts are written down the next time."""
 
 
 class HistoryFolder:
@@ -44,14 +48,14 @@ class HistoryFolder:
         return inside(self._base, self._path / name)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone among all processes that write workflows here."""
+    def locked(self, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+        """Alone among all processes that write workflows here. Raises StorageError after ``timeout`` seconds."""
         path = self.path()
         with storage_errors("keep the history of workflows", path):
             if not path.is_dir():
                 path.mkdir(exist_ok=True)
                 replace_file(path / ".gitignore", _IGNORED.encode())
-        with exclusive(path / ".lock"):
+        with exclusive(path / ".lock", timeout):
             yield
 
     def can_lock(self) -> bool:
@@ -73,7 +77,8 @@ class FileWorkflowHistory:
             return []
         entries = self._all(name)
         if entries and entries[-1].change == EDITED and self._folder.can_lock():
-            with self._folder.locked():  # a writer may be between the file and its line
+            # A writer may be between the file and its line; one that is stopped there is not waited for.
+            with suppress(StorageError), self._folder.locked(_PATIENCE):
                 entries = self._all(name)
         return numbered(entries)
 
@@ -148,7 +153,7 @@ class FileUseCounts:
 
     def add(self, uses: Mapping[str, Use]) -> None:
         """See ``UseCounts.add``."""
-        with self._folder.locked():
+        with self._folder.locked(_PATIENCE):
             path = self._folder.path() / "uses.json"
             with storage_errors("count the uses of workflows", path):
                 counted = dict(self.read())
