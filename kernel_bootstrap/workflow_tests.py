@@ -173,10 +173,8 @@ async def _docstring(module: types.ModuleType, name: str, node: ast.Constant, re
 
 
 async def _function(module: types.ModuleType, node: Function, report: _Report) -> None:
-    function, path = module.__dict__[node.name], str(module.__file__)
-    needed = [parameter.arg for parameter in _required(node.args)]
-    if needed:
-        told = f"{node.name} has parameters, and there is nothing to give for them: {', '.join(needed)}"
+    function, path = module.__dict__.get(node.name), str(module.__file__)
+    if told := _cannot_run(function, node):
         report.fail(node.lineno, f"def {node.name}(...)", error=told)
         return
     with captured() as output:
@@ -190,6 +188,17 @@ async def _function(module: types.ModuleType, node: Function, report: _Report) -
             line = _line(error, path, node)
             text = tracebacks.plain(error, error.__traceback__)
             report.fail(line, linecache.getline(path, line), got=output.take(), error=text)
+
+
+def _cannot_run(function: Any, node: Function) -> str:
+    needed = [parameter.arg for parameter in _required(node.args)]
+    if needed:
+        return f"{node.name} has parameters, and there is nothing to give for them: {', '.join(needed)}"
+    if function is None:
+        return f"{node.name} is not there any more: the file, or a test before it, has removed it"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return f"{node.name} yields, so that a call runs none of it: let it return"
+    return ""
 
 
 def _required(arguments: ast.arguments) -> list[ast.arg]:

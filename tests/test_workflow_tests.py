@@ -257,6 +257,24 @@ async def test_a_failing_function_tells_the_line_and_what_was_compared():
     assert "assert x not in [1, 2]" in found[1]["error"]
 
 
+async def test_a_function_of_which_nothing_runs_does_not_pass():
+    source = """
+async def run(): ...
+
+def test_yields(): yield 1 / 0
+async def test_yields_later(): yield 1 / 0
+def test_gone(): ...
+del test_gone
+"""
+    report = await ran(source)
+    assert (report["passed"], report["failed"]) == (0, 3)
+    assert [(failure["line"], failure["error"]) for failure in report["failures"]] == [
+        (4, "test_yields yields, so that a call runs none of it: let it return"),
+        (5, "test_yields_later yields, so that a call runs none of it: let it return"),
+        (6, "test_gone is not there any more: the file, or a test before it, has removed it"),
+    ]
+
+
 async def test_a_file_that_cannot_be_run_fails_all_its_tests():
     report = await ran(DOUBLE.replace("import asyncio", "") + "\n1 / 0\n")
     assert (report["passed"], report["failed"]) == (0, len(EVERY))
