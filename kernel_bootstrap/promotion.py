@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from . import tracebacks
@@ -14,6 +15,8 @@ from .errors import WorkflowInvalidError, WorkflowTestError
 from .link import Link
 from .loops import run_sync
 from .promote import UNKNOWN, Draft, draft
+
+_trying: ContextVar[bool] = ContextVar("promotion_trial", default=False)
 
 
 def promoted(
@@ -29,6 +32,9 @@ def promoted(
 
     A ``description`` that is no string, and ``chosen`` that cannot be chosen, are refused.
     """
+    if _trying.get():
+        told = f"{name!r} was to be made of cells while another workflow is: leave out the cell that does so"
+        raise WorkflowInvalidError(told, workflow=name)
     if not isinstance(description, str):
         told = f"the description of a workflow is a string, not {type(description).__name__}"
         raise WorkflowInvalidError(told, workflow=name)
@@ -77,12 +83,15 @@ def _numbers(name: str, chosen: object, sources: dict[int, str]) -> list[int]:
 def _try(link: Link, names: dict[str, Any], name: str, checked: dict[str, Any], arguments: dict[str, Any]) -> Any:
     """What the workflow gives when it is called once, on copies where the values can be copied."""
     with on_trial(name, checked["path"]):
+        token = _trying.set(True)
         try:
             run = run_of(execute(name, checked["source"], checked["path"], names), name)
             return run_sync(run(**{key: _copied(value) for key, value in arguments.items()}), link.release)
         except BaseException as error:  # noqa: BLE001 - whatever the code raises is its result
             give_way(error)
             told = tracebacks.plain(error, error.__traceback__)
+        finally:
+            _trying.reset(token)
     raise WorkflowTestError(
         f"the workflow {name!r} does not work on the values that its parameters have now, so it was not saved:\n"
         f"{told}\nIts source:\n{checked['source']}",

@@ -173,7 +173,8 @@ async def _docstring(module: types.ModuleType, name: str, node: ast.Constant, re
 
 
 async def _function(module: types.ModuleType, node: Function, report: _Report) -> None:
-    function, path = module.__dict__.get(node.name), str(module.__file__)
+    function: Any = module.__dict__.get(node.name)
+    path = str(module.__file__)
     if told := _cannot_run(function, node):
         report.fail(node.lineno, f"def {node.name}(...)", error=told)
         return

@@ -345,6 +345,16 @@ async def test_what_waits_in_a_trial_is_interrupted_nothing_is_saved_and_the_nex
     assert await session.list_workflows() == []
 
 
+async def test_a_cell_that_promotes_is_not_promoted(session):
+    await session.run("41 + 1")
+    await session.run("workflows.promote('answer', 'The answer')")
+    await session.add_workflow("makes", "async def run(): return workflows.promote('inner', 'Inner')", "Makes one")
+    count = (await session.run("x = 0; workflows.makes()")).execution_count
+    with pytest.raises(WorkflowTestError, match="leave out the cell that does so") as caught:
+        await session.promote("outer", "Outer", [count])
+    assert len(str(caught.value)) < 3000
+
+
 async def test_a_promotion_in_a_thread_that_fails_says_why(session):
     await session.run("x, by = 1, 0")
     await session.run("import asyncio")
