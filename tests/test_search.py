@@ -222,6 +222,17 @@ def test_vectors_are_kept_on_disk_by_the_hash_of_the_text(tmp_path):
     assert counting.texts[3:] == ["rain"], "another embedder's vectors are others"
 
 
+@pytest.mark.parametrize("spoiled", [b"junk", b"odd", b""])
+@pytest.mark.parametrize("texts", [["rain"], ["rain", "sun"], ["rain", "snow"]])
+def test_kept_vectors_of_another_size_are_made_anew(tmp_path, spoiled, texts):
+    store = DiskVectors(tmp_path / "vectors.sqlite")
+    kept = KeptEmbedder(DEFAULT, "a", store)
+    kept.embed(["rain", "sun"])
+    store.write({kept._key("rain"): spoiled})
+    kept.embed(texts if spoiled != b"junk" else [*texts, "fog"])
+    assert np.array_equal(kept.embed(["rain", "sun"]), DEFAULT.embed(["rain", "sun"]))
+
+
 @pytest.mark.parametrize("content", [None, b"no database, but long enough to be taken for one" * 50])
 def test_a_file_of_vectors_that_cannot_be_used_is_done_without(tmp_path, content):
     file = tmp_path / "vectors.sqlite"

@@ -15,13 +15,15 @@ import time
 from contextlib import contextmanager
 
 import pytest
+import redis
 
-from py_code_mode import FileStorage
+from py_code_mode import FileStorage, RedisStorage
 from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
 from py_code_mode.storage import disk, file_history
 from py_code_mode.workflows import history
 from py_code_mode.workflows.history import Use, diff
 
+from .redis_servers import shared_server
 from .storages import BACKENDS
 
 
@@ -230,6 +232,15 @@ def test_lines_that_are_no_versions_are_passed_over_and_none_is_written_onto_hal
     assert files.uses() == {"two": Use(1, 0, "t")}
 
 
+def test_counts_in_redis_that_are_none_are_passed_over(tmp_path):
+    client = redis.Redis.from_url(shared_server().url)
+    library = RedisStorage(redis=client, prefix=tmp_path.name).get_workflow_library()
+    library.count({"one": Use(1, 0, "t")})
+    rubbish = {b"calls:two": b"x", b"last:two": b"\xff", b"failures:one": b"", b"": b"", b"\xff": b"\xff"}
+    client.hset(f"{{{tmp_path.name}}}:uses", mapping=rubbish)
+    assert library.uses()["one"] == Use(1, 0, "t")
+
+
 @pytest.mark.parametrize("inside", [".history", ".history/one"])
 def test_a_history_that_a_link_leads_out_of_the_workspace_is_refused(files, folder, tmp_path, inside):
     (tmp_path / "outside").mkdir()
@@ -393,8 +404,6 @@ for number in range(int(count)):
 
 @pytest.mark.parametrize("kind", ["file", "redis"])
 def test_eight_processes_that_save_one_workflow_lose_no_version_and_no_count(kind, tmp_path):
-    from .redis_servers import shared_server
-
     where = f"{shared_server().url} history-{tmp_path.name}" if kind == "redis" else str(tmp_path)
     count = 25
     writers = [
@@ -407,8 +416,6 @@ def test_eight_processes_that_save_one_workflow_lose_no_version_and_no_count(kin
     if kind == "file":
         library = FileStorage(tmp_path).get_workflow_library()
     else:
-        from py_code_mode import RedisStorage
-
         library = RedisStorage(shared_server().url, prefix=where.partition(" ")[2]).get_workflow_library()
     versions = library.history("shared")
     assert len(versions) == 8 * count

@@ -55,20 +55,33 @@ class KeptEmbedder:
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """See ``Embedder.embed``."""
-        keys = [self._key(text) for text in texts]
-        known = self._store.read(keys)
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        if missing:
-            vectors = np.asarray(self._embedder.embed([*missing.values()]), np.float32)
-            if vectors.ndim != 2 or len(vectors) != len(missing):
-                raise ValueError(f"the embedder gave an array {vectors.shape} for {len(missing)} texts")
-            new = {key: vector.tobytes() for key, vector in zip(missing, vectors, strict=True)}
-            self._store.write(new)
-            known |= new
-        return np.stack([np.frombuffer(known[key], np.float32) for key in keys])
+        wanted = {self._key(text): text for text in texts}
+        known = self._store.read([*wanted])
+        if len(_sizes(known)) > 1 or _sizes(known) & {0}:
+            known = {}  # somebody else has written there
+        new = self._embedded({key: text for key, text in wanted.items() if key not in known})
+        if len(_sizes(known) | _sizes(new)) > 1:
+            known, new = {}, self._embedded(wanted)
+        found = known | new
+        return np.stack([np.frombuffer(found[self._key(text)], np.float32) for text in texts])
+
+    def _embedded(self, texts: Mapping[bytes, str]) -> dict[bytes, bytes]:
+        if not texts:
+            return {}
+        vectors = np.asarray(self._embedder.embed([*texts.values()]), np.float32)
+        if vectors.ndim != 2 or len(vectors) != len(texts):
+            raise ValueError(f"the embedder gave an array {vectors.shape} for {len(texts)} texts")
+        new = {key: vector.tobytes() for key, vector in zip(texts, vectors, strict=True)}
+        self._store.write(new)
+        return new
 
     def _key(self, text: str) -> bytes:
         return hashlib.blake2b(f"{self._name}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _sizes(vectors: Mapping[bytes, bytes]) -> set[int]:
+    """How many numbers the vectors have; 0 stands for what is none."""
+    return {len(vector) // 4 if len(vector) % 4 == 0 else 0 for vector in vectors.values()}
 
 
 class DiskVectors:

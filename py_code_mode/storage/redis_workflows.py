@@ -8,7 +8,7 @@ from __future__ import annotations
 import secrets
 import threading
 from collections.abc import Hashable, Mapping
-from dataclasses import replace
+from contextlib import suppress
 from typing import Any
 
 from kernel_bootstrap.wire import Buffer
@@ -173,14 +173,15 @@ class RedisUseCounts:
         found: dict[str, Use] = {}
         for field, value in fields.items():
             kind, _, name = field.decode("utf-8", "surrogateescape").partition(":")
-            known = found.get(name, Use())
-            if kind == "last":
-                found[name] = replace(known, last=value.decode())
-            elif kind == "calls":
-                found[name] = replace(known, calls=int(value))
-            else:
-                found[name] = replace(known, failures=int(value))
+            with suppress(ValueError):  # what others have written there
+                found[name] = found.get(name, Use()) + _use(kind, value)
         return found
+
+
+def _use(kind: str, value: bytes) -> Use:
+    if kind == "last":
+        return Use(last=value.decode())
+    return Use(calls=int(value)) if kind == "calls" else Use(failures=int(value))
 
 
 def _is_name(name: Any) -> bool:
