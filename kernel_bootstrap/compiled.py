@@ -14,6 +14,23 @@ from .errors import WorkflowInvalidError
 from .loops import PlainAwait
 
 
+class _Names:
+    """Stands in ``sys.modules`` for a workflow: dataclasses and typing ask there what its annotations mean.
+
+    Nothing can be had by name from it, since no other process could import it: so cloudpickle, and with it joblib,
+    send its functions as they are.
+    """
+
+    __slots__ = ("_names",)
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self._names = names
+
+    @property
+    def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+        return self._names
+
+
 def execute(
     name: str, source: str, path: str, names: dict[str, Any], rewrite: ast.NodeTransformer | None = None
 ) -> types.ModuleType:
@@ -30,9 +47,8 @@ def execute(
     module = types.ModuleType(f"workflows.{name}")
     module.__dict__.update(names)
     module.__file__ = path
-    # Dataclasses and typing look there for what the annotations of a class mean, when it is made and later.
     known = sys.modules.get(module.__name__)
-    sys.modules[module.__name__] = module
+    sys.modules[module.__name__] = _Names(module.__dict__)  # type: ignore[assignment]
     try:
         exec(code, module.__dict__)
     except BaseException:

@@ -381,6 +381,7 @@ async def test_the_dataclasses_of_a_workflow_are_made_and_found_whenever_that_is
     assert await value(session, "workflows.point(x=2)") == 3
     assert (await session.test_workflow("point", source.replace("x == 1", "x == 2")))["failed"] == 1
     assert await value(session, "workflows.point(x=3)") == 4
+    assert await value(session, "import sys; hasattr(sys.modules['workflows.point'], 'Point')") is False
 
 
 async def test_a_promotion_without_a_cell_since_the_last_reset_is_refused(tmp_path):
