@@ -193,6 +193,30 @@ def test_the_history_lies_beside_the_plain_files_and_is_fit_for_git(files, folde
     assert "uses.json" not in listed
 
 
+def test_a_merge_by_git_has_the_versions_of_both_sides(files, folder):
+    def git(*arguments, check=True):
+        settings = ("-c", "user.name=me", "-c", "user.email=me@example.com", "-c", "core.autocrlf=true")
+        subprocess.run(["git", *settings, *arguments], cwd=folder, capture_output=True, check=check)
+
+    def save(number, author):
+        files.create("one", source(number), author=author)
+        git("add", ".")
+        git("commit", "-qm", author)
+
+    folder.mkdir(parents=True)
+    git("init", "-q", "-b", "main")
+    save(1, "first")
+    git("checkout", "-qb", "other")
+    save(2, "other")
+    git("checkout", "-q", "main")
+    save(3, "main")
+    git("merge", "-q", "other", check=False)  # in the file itself there is a conflict
+    git("checkout", "--ours", "one.py")
+    assert {version.entry.author for version in files.history("one")} >= {"first", "main", "other"}
+    for version in files.history("one"):
+        files.version("one", version.number)
+
+
 def test_a_file_that_was_edited_by_hand_is_a_version_and_is_kept_by_the_next_save(files, folder):
     folder.mkdir(parents=True)
     (folder / "one.py").write_text(source(1))

@@ -26,6 +26,11 @@ from .workflow_files import WorkflowFiles, is_name
 
 _IGNORED = "# Not for others: what belongs to this machine.\n.lock\n.tmp-*\nuses.json\n"
 
+_ATTRIBUTES = """# Kept sources stay as they are, and a merge has the versions of both sides.
+*.py -text
+versions.jsonl -text merge=union
+"""
+
 _TAIL = 1 << 12
 """Bytes in which the last line of a history is looked for first; one has some 200."""
 
@@ -55,6 +60,7 @@ class HistoryFolder:
             if not path.is_dir():
                 path.mkdir(exist_ok=True)
                 replace_file(path / ".gitignore", _IGNORED.encode())
+                replace_file(path / ".gitattributes", _ATTRIBUTES.encode())
         with exclusive(path / ".lock", timeout):
             yield
 
