@@ -356,6 +356,7 @@ def test_a_workspace_that_was_removed_is_not_made_again_by_what_was_counted(file
 
 def test_nobody_waits_long_for_a_stopped_writer_to_count_or_to_look(files, folder, monkeypatch):
     monkeypatch.setattr(file_history, "_PATIENCE", 0.05)
+    monkeypatch.setattr(file_history, "_COUNTING", 0.05)
     files.create("one", source(1))
     (folder / "one.py").write_text(source(2))
     with disk.exclusive(folder / ".history/.lock"):

@@ -35,7 +35,9 @@ _TAIL = 1 << 12
 """Bytes in which the last line of a history is looked for first; one has some 200."""
 
 _PATIENCE = 2.0
-"""Seconds to wait for a writer where there is something else to do: counts are written down the next time."""
+"""Seconds for which one who only looks waits for a writer that may be stopped."""
+_COUNTING = 10.0
+"""Seconds for which counts wait to be written down, also where a session is closed; writers take turns in no order."""
 
 
 class HistoryFolder:
@@ -159,7 +161,7 @@ class FileUseCounts:
 
     def add(self, uses: Mapping[str, Use]) -> None:
         """See ``UseCounts.add``."""
-        with self._folder.locked(_PATIENCE):
+        with self._folder.locked(_COUNTING):
             path = self._folder.path() / "uses.json"
             with storage_errors("count the uses of workflows", path):
                 counted = dict(self.read())
