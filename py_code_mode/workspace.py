@@ -76,7 +76,13 @@ class Workspace:
         reading = asyncio.ensure_future(_read(storage, tools_path, runner, cwd))
 
         async def hidden() -> frozenset[str]:
-            return (await asyncio.shield(reading)).registry.secrets()
+            registry = (await asyncio.shield(reading)).registry
+            try:
+                await registry.list()  # definitions may have changed since
+            except StorageError:
+                pass  # what was read before holds; a kernel has to start without its storage as well
+            own: frozenset[str] = getattr(storage, "secrets", frozenset())
+            return registry.secrets() | own
 
         async def handlers(installer: Installer) -> Handlers:
             table = await asyncio.shield(reading)

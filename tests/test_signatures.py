@@ -17,7 +17,8 @@ from py_code_mode.session import Session
 from .sessions import open_session
 
 COMMON = "extra_deps=None, allow_runtime_deps=True, sync_deps_on_start=False"
-RECORD = "record=None"  # beyond the reference
+RECORD = "record=None"  # beyond the reference, as is the next
+OWN = f"{RECORD}, tools_path=None"
 
 
 def shape(function: Callable[..., Any]) -> str:
@@ -34,9 +35,9 @@ def shape(function: Callable[..., Any]) -> str:
     ("call", "expected"),
     [
         (Session, f"(storage, executor=None, sync_deps_on_start=False, *, {RECORD})"),
-        (Session.from_base, f"(base, *, timeout=30.0, {COMMON}, {RECORD})"),
-        (Session.subprocess, f"(base_path, *, timeout=60.0, {COMMON}, python_version=None, cache_venv=True, {RECORD})"),
-        (Session.inprocess, f"(base_path, *, timeout=30.0, {COMMON}, {RECORD})"),
+        (Session.from_base, f"(base, *, timeout=30.0, {COMMON}, {OWN})"),
+        (Session.subprocess, f"(base_path, *, timeout=60.0, {COMMON}, python_version=None, cache_venv=True, {OWN})"),
+        (Session.inprocess, f"(base_path, *, timeout=30.0, {COMMON}, {OWN})"),
         (Session.close, "()"),
         (Session.reset, "()"),
         (Session.supports, "(capability)"),

@@ -31,7 +31,7 @@ _LOOK_WAIT = 5.0
 class SubprocessConfig:
     """How ``SubprocessExecutor`` works.
 
-    tools_path          directory of tool definitions; None: ``tools/`` of the storage, where that is a directory
+    tools_path          directory of tool definitions; None: those of the storage
     timeout             seconds that a run may take, None = no limit
     extra_deps          requirements beyond the configured ones
     allow_runtime_deps  whether the code and the session may add and remove packages
