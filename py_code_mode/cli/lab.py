@@ -27,7 +27,6 @@ Once is not enough: it stumbles over a kernel that has failed to start, or a liv
 """
 
 _LOOK_AGAIN = 0.05
-_PASSWORD = "PY_CODE_MODE_LAB_PASSWORD"
 _NEWS = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -53,29 +52,16 @@ def command(
         raise CodeModeError(f"JupyterLab is not installed: run {sys.executable} -m pip install 'py-code-mode[lab]'")
     from py_code_mode.jupyter.kernelspec import default_display_name, default_name, write
 
-    base, folder, secrets = _openly(base)
+    base, folder = (base.resolve(), base.resolve()) if isinstance(base, Path) else (base, Path.cwd())
     name = default_name(base)
     with tempfile.TemporaryDirectory(prefix="code-mode-lab-", ignore_cleanup_errors=True) as home:
         write(Path(home, "data/kernels", name), base, default_display_name(base), tools=tools)
         options = [f"--ServerApp.port={port}"] if port else []
         options += ["--no-browser"] if no_browser else []
         argv = [sys.executable, "-P", "-m", "jupyterlab", *_options(folder, name), *options, *arguments]
-        status = asyncio.run(_serve(argv, _environment(Path(home)) | secrets, folder, as_json))
+        status = asyncio.run(_serve(argv, _environment(Path(home)), folder, as_json))
     if status:
         raise click.exceptions.Exit(status)
-
-
-def _openly(base: Base) -> tuple[Base, Path, dict[str, str]]:
-    """The workspace as anybody may see it, the folder of its files, and variables with its secrets.
-
-    The server shows its kernelspecs to the browser, so a password goes through its environment.
-    """
-    if isinstance(base, Path):
-        return base.resolve(), base.resolve(), {}
-    from py_code_mode.storage.bases import without_secret
-
-    url, secret = without_secret(base, _PASSWORD)
-    return url, Path.cwd(), {} if secret is None else {_PASSWORD: secret}
 
 
 def _options(base: Path, name: str) -> list[str]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from py_code_mode.errors import CodeModeError
-from py_code_mode.storage.bases import is_url, label, shown, without_secret
+from py_code_mode.storage.bases import PASSED_ON, is_url, label, shown, variables, without_secret
 from py_code_mode.watch.notebook import spec_name, spec_title
 
 if TYPE_CHECKING:
@@ -156,10 +156,10 @@ def _usable(base: Path | str) -> Path | str:
             raise CodeModeError(f"the workspace {base} does not exist: make it with `py-code-mode init {base}`")
         return base
     url, secret = without_secret(str(base), "REDIS_PASSWORD")
-    if secret is not None:
+    if secret is not None or any(name.startswith(PASSED_ON) for name in variables(url)):
         raise CodeModeError(
             "a password in the URL would stand in the kernelspec and in lists of processes: write the name of an "
-            f"environment variable there, as in '{url}'"
+            "environment variable of the front end in its place, as in 'redis://:${REDIS_PASSWORD}@host'"
         )
     return url
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PREFIX = "py-code-mode"
 
+PASSED_ON = "PY_CODE_MODE_URL_PASSWORD_"
+"""What variables begin with in which the command line keeps passwords that it was given; no other process has them."""
+
 MALFORMED = (
     "url is not one of a Redis: write redis://user:password@host:6379/0, rediss://... for TLS or "
     "unix:///path?db=0, and in a password percent-encode what is not a letter or a digit"
