@@ -53,7 +53,8 @@ def any_workspace(ctx: click.Context, param: click.Parameter, value: str | None)
     return value
 
 
-def _workspace(ctx: click.Context, param: click.Parameter, value: str | None) -> Base | None:
+def base_callback(ctx: click.Context, param: click.Parameter, value: str | None) -> Base | None:
+    """The same for a workspace that is there."""
     base = any_workspace(ctx, param, value)
     if isinstance(base, Path) and not base.exists():
         raise click.BadParameter(f"{value!r} does not exist; `py-code-mode init` makes a workspace")
@@ -77,7 +78,7 @@ def base_option(*, new: bool = False) -> Callable[[F], F]:
     """``--base DIR``: the workspace, a ``Base``. ``new``: a directory may be missing, and is made then."""
     return click.option(
         "--base",
-        callback=any_workspace if new else _workspace,
+        callback=any_workspace if new else base_callback,
         default=".",
         metavar="DIR",
         help=f"The workspace: a directory, by default the current one, or {IN_REDIS}.",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import Any
 
-from py_code_mode.errors import ToolDefinitionError
+from py_code_mode.errors import ToolDefinitionError, ToolError
+from py_code_mode.kernel.commands import Completed
 
-from .base import ProcessRunner, Tool
+from .base import ProcessRunner, Tool, ToolInfo
 from .cli import CliTool
 from .definition import VARIABLE, read_definition
 from .directory import ToolDirectory
@@ -153,3 +155,23 @@ class DirectoryToolProvider(StoredToolProvider):
 def _cli(file: Entry, runner: ProcessRunner, cwd: Path | None) -> tuple[Tool, frozenset[str]]:
     definition = read_definition(file)
     return CliTool(definition, runner, cwd=cwd), definition.variables
+
+
+def examine(source: ToolSource) -> dict[str, ToolInfo | ToolDefinitionError]:
+    """What each definition of ``source`` makes, or why it cannot be used, by name; blocks."""
+    snapshot = StoredToolProvider(source, _NoRunner())._refresh()
+    found: dict[str, ToolInfo | ToolDefinitionError] = {}
+    for name, read in snapshot.read.items():
+        error = snapshot.broken.get(str(source.where(name)))
+        if error is not None:
+            found[name] = error
+        elif read.tool is not None:
+            found[name] = read.tool.info
+    return found
+
+
+class _NoRunner:
+    """For tools that are looked at and never called."""
+
+    async def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        raise ToolError(f"{argv[0]} cannot be run here")

@@ -1,4 +1,7 @@
-"""Several processes in one workspace in Redis."""
+"""Eight processes that change one workspace at once, in a directory and in Redis, checked against a model.
+
+CODE_MODE_WRITER_OPERATIONS=1000 runs the full size.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +11,36 @@ import subprocess
 import sys
 import uuid
 
-from py_code_mode import RedisStorage
+import pytest
+
+from py_code_mode.storage.bases import storage_at
 
 from .redis_servers import shared_server
 from .storage_writer import check
 
-OPERATIONS = os.environ.get("REDIS_WRITER_OPERATIONS", "100")
+OPERATIONS = os.environ.get("CODE_MODE_WRITER_OPERATIONS", "200")
+LIMIT = 50 if len(OPERATIONS) < 4 else 500
 
 
-def test_eight_writers_on_one_prefix_tear_nothing_and_lose_nothing():
-    prefix = f"test-{uuid.uuid4().hex}"
+@pytest.mark.timeout(LIMIT + 10)
+@pytest.mark.parametrize("kind", ["file", "redis"])
+def test_eight_writers_on_one_workspace_tear_nothing_and_lose_nothing(tmp_path, kind):
+    base = str(tmp_path / "workspace") if kind == "file" else f"{shared_server().url}?prefix=test-{uuid.uuid4().hex}"
     writers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.redis_writer", shared_server().url, prefix, str(me), OPERATIONS],
+            [sys.executable, "-m", "tests.workspace_writer", base, str(me), OPERATIONS],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for me in range(8)
     ]
-    said = [writer.communicate(timeout=50) for writer in writers]
+    said = [writer.communicate(timeout=LIMIT) for writer in writers]
     assert [errors for _, errors in said] == [""] * 8
     models = [json.loads(text) for text, _ in said]
     wanted = {kind: {k: v for model in models for k, v in model[kind].items()} for kind in models[0]}
 
-    storage = RedisStorage(shared_server().url, prefix=prefix)
+    storage = storage_at(base)
     artifacts = storage.get_artifact_store()
     names = [artifact.name for artifact in artifacts.list()]
     assert {name: check(artifacts, name) for name in names if name.startswith("own/")} == wanted["artifacts"]
