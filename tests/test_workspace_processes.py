@@ -18,8 +18,9 @@ from py_code_mode.storage.bases import storage_at
 from .redis_servers import shared_server
 from .storage_writer import check
 
-OPERATIONS = os.environ.get("CODE_MODE_WRITER_OPERATIONS", "200")
-LIMIT = 50 if len(OPERATIONS) < 4 else 500
+FULL = os.environ.get("CODE_MODE_WRITER_OPERATIONS")
+OPERATIONS = {"file": FULL or "250", "redis": FULL or "600"}
+LIMIT = 500 if FULL else 50
 
 
 @pytest.mark.timeout(LIMIT + 10)
@@ -28,7 +29,7 @@ def test_eight_writers_on_one_workspace_tear_nothing_and_lose_nothing(tmp_path, 
     base = str(tmp_path / "workspace") if kind == "file" else f"{shared_server().url}?prefix=test-{uuid.uuid4().hex}"
     writers = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.workspace_writer", base, str(me), OPERATIONS],
+            [sys.executable, "-m", "tests.workspace_writer", base, str(me), OPERATIONS[kind]],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -38,7 +39,7 @@ def test_eight_writers_on_one_workspace_tear_nothing_and_lose_nothing(tmp_path, 
     said = [writer.communicate(timeout=LIMIT) for writer in writers]
     assert [errors for _, errors in said] == [""] * 8
     models = [json.loads(text) for text, _ in said]
-    wanted = {kind: {k: v for model in models for k, v in model[kind].items()} for kind in models[0]}
+    wanted = {part: {k: v for model in models for k, v in model[part].items()} for part in models[0]}
 
     storage = storage_at(base)
     artifacts = storage.get_artifact_store()

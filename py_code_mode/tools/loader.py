@@ -59,10 +59,11 @@ class StoredToolProvider:
 
     async def tools(self) -> Mapping[str, Tool]:
         """The tools by name. Definitions are read in a thread, and only when one has changed."""
-        stamps = await asyncio.to_thread(self._changed) if self._remote else self._changed()
+        snapshot = self._snapshot  # another task may put an older one in its place meanwhile
+        stamps = await asyncio.to_thread(self._changed, snapshot) if self._remote else self._changed(snapshot)
         if stamps is not None:
-            self._snapshot = await asyncio.to_thread(self._read, self._snapshot, stamps)
-        return self._snapshot.tools
+            snapshot = self._snapshot = await asyncio.to_thread(self._read, snapshot, stamps)
+        return snapshot.tools
 
     def broken(self) -> Mapping[str, ToolDefinitionError]:
         """The definitions that cannot be used, by where they are. Reads changed files."""
@@ -81,15 +82,15 @@ class StoredToolProvider:
         self._snapshot = _Snapshot()
 
     def _refresh(self) -> _Snapshot:
-        stamps = None if self._remote else self._changed()
+        stamps = None if self._remote else self._changed(self._snapshot)
         if stamps is not None:
             self._snapshot = self._read(self._snapshot, stamps)
         return self._snapshot
 
-    def _changed(self) -> Mapping[str, Hashable] | None:
+    def _changed(self, snapshot: _Snapshot) -> Mapping[str, Hashable] | None:
         """The stamps of the definitions there now, or None when they are those of the snapshot."""
         stamps = self._source.stamps()
-        known = {name: read.stamp for name, read in self._snapshot.read.items()}
+        known = {name: read.stamp for name, read in snapshot.read.items()}
         return None if stamps == known else stamps
 
     def _read(self, before: _Snapshot, stamps: Mapping[str, Hashable]) -> _Snapshot:
