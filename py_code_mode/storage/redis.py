@@ -88,6 +88,22 @@ class RedisStorage:
         """ "redis:" and the prefix: a server has other names elsewhere, and the workspace is the same."""
         return f"redis:{self._prefix}"
 
+    def server_facts(self) -> dict[str, Any]:
+        """What the server is: ``version``, ``role``, ``policy`` (maxmemory-policy), and whether it ``evicts`` keys.
+
+        Raises StorageError when it cannot be asked.
+        """
+        found = self._link.read("ask the server what it is", lambda client: client.info())
+        version = found.get("valkey_version") or found.get("redis_version")
+        name = "Valkey" if "valkey_version" in found else "Redis"
+        policy = found.get("maxmemory_policy", "")
+        return {
+            "version": f"{name} {version}",
+            "role": found.get("role", ""),
+            "policy": policy,
+            "evicts": bool(found.get("maxmemory")) and policy != "noeviction",
+        }
+
     def get_workflow_library(self) -> WorkflowLibrary:
         """The workflows."""
         return self._workflows
