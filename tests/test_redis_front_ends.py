@@ -110,7 +110,7 @@ def test_the_doctor_looks_at_a_redis_and_says_what_is_wrong_with_it(server, url,
     with redis.Redis.from_url(server.url, password=PASSWORD) as client:
         storage = RedisStorage(url)
         assert storage.server_facts()["role"] == "master"
-        assert storage.server_facts()["version"].startswith("Redis ")
+        assert storage.server_facts()["version"].startswith(("Redis ", "Valkey "))
         client.config_set("maxmemory", "100mb")
         client.config_set("maxmemory-policy", "allkeys-lru")
         try:
