@@ -42,6 +42,8 @@ def reads(storage):
         "list the artifacts": artifacts.list,
         "list the workflows": workflows.list,
         "read the requirements": deps.read,
+        "list the tools": storage.get_tool_store().stamps,
+        "read the tools": lambda: storage.get_tool_store().read(["t"]),
     }
 
 
@@ -53,6 +55,7 @@ def writes(storage):
         "save the artifact 'large'": lambda: save_value(artifacts, "large", b"x" * (3 << 20)),
         "write the workflow 'w'": lambda: workflows.create("w", SOURCE, "new"),
         "change the requirements": lambda: deps.add("rich"),
+        "write the tool 't'": lambda: storage.get_tool_store().write("t", b"new"),
     }
 
 
@@ -62,6 +65,7 @@ def deletions(storage):
     return {
         "delete the artifact 'a'": lambda: artifacts.delete("a"),
         "delete the workflow 'w'": lambda: workflows.delete("w"),
+        "delete the tool 't'": lambda: storage.get_tool_store().delete("t"),
     }
 
 
@@ -74,6 +78,7 @@ def fill(storage):
     save_value(artifacts, "a", "old")
     workflows.create("w", SOURCE, "old")
     deps.add("pandas")
+    storage.get_tool_store().write("t", b"old")
 
 
 def check_old(storage):
@@ -83,6 +88,7 @@ def check_old(storage):
     assert [artifact.name for artifact in artifacts.list()] == ["a"]
     assert [workflow.description for workflow in workflows.list()] == ["old"]
     assert deps.read() == ["pandas"]
+    assert storage.get_tool_store().read(storage.get_tool_store().stamps()) == {"t": b"old"}
 
 
 def check_new(storage):
@@ -93,6 +99,7 @@ def check_new(storage):
     assert load_value(artifacts, "a") == "new"
     assert workflows.require("w").description == "new"
     assert deps.read() == ["pandas", "rich"]
+    assert storage.get_tool_store().read(["t"]) == {"t": b"new"}
 
 
 def check_failing(uses, place, reason):

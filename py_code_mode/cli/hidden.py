@@ -36,7 +36,7 @@ def hide_passwords() -> None:
         arguments, secrets = without_passwords(sys.argv[1:])
     except ValueError:
         return  # the command says what is wrong with its arguments
-    if secrets:
+    own = sys.orig_argv[1 : len(sys.orig_argv) - len(arguments)]
+    if secrets and sys.orig_argv[1:] == [*own, *sys.argv[1:]]:  # else somebody calls this with arguments of their own
         os.environ.update(secrets)
-        own = sys.orig_argv[1 : len(sys.orig_argv) - len(arguments)]
         os.execv(sys.executable, [sys.executable, *own, *arguments])

@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -196,7 +197,10 @@ def _carry(source: Base, target: Base, kinds: tuple[str, ...], *, clear: bool, d
                 for change in transfer.carry(found, clear=clear, progress=progress):
                     asked.append(change)
         except BaseException:
-            _report_lines(asked)
+            if as_json:
+                _print_document(source, target, asked)
+            else:
+                _report_lines(asked)
             raise
     kept = 0 if clear else sum(change.mark == "-" for change in found)
     _report(source, target, asked, dry_run=dry_run, as_json=as_json, kept=kept)
@@ -293,7 +297,7 @@ def _transfer(source: Base, target: Base, kinds: tuple[str, ...]) -> Transfer:
     from py_code_mode.transfer.transfer import Transfer
 
     ours, theirs = _storage(source), _storage(target)
-    if ours.identity == theirs.identity and source == target:
+    if ours.identity == theirs.identity and (isinstance(source, Path) or source == target):
         raise click.UsageError("--source and --target are the same workspace")
     return Transfer(ours, theirs, [kind for kind in KINDS if not kinds or kind in kinds])
 
