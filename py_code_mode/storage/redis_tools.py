@@ -28,8 +28,7 @@ class RedisToolStore:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        # Not among the definitions: one can be called "stamps".
-        self._index = RedisIndex(link, "tools", folder="tool")
+        self._index = RedisIndex(link, "tools")
 
     def stamps(self) -> Mapping[str, Hashable]:
         """See ``ToolSource.stamps``. One small question when nothing changed."""
