@@ -11,6 +11,8 @@
     ├── WorkflowError
     │   ├── WorkflowNotFoundError    (AttributeError)
     │   ├── WorkflowInvalidError     (ValueError)      a source that cannot be a workflow
+    │   ├── WorkflowArgumentError    (TypeError)       arguments that do not fit the workflow
+    │   ├── WorkflowTestError                          a workflow whose tests fail
     │   └── WorkflowRecursionError   (RecursionError)  workflows that call each other without end
     ├── ArtifactError
     │   ├── ArtifactNotFoundError    (LookupError)
@@ -123,6 +125,17 @@ class WorkflowNotFoundError(WorkflowError, AttributeError):
 
 class WorkflowInvalidError(WorkflowError, ValueError):
     """The name or source cannot be a workflow; the message says why."""
+
+
+class WorkflowArgumentError(WorkflowError, TypeError):
+    """The arguments do not fit the parameters of the workflow."""
+
+
+class WorkflowTestError(WorkflowError):
+    """The tests of a workflow fail. ``report`` is what ``workflow_tests.run_tests`` gave."""
+
+    fields: ClassVar[tuple[str, ...]] = ("workflow", "report")
+    report: dict[str, Any] | None
 
 
 class WorkflowRecursionError(WorkflowError, RecursionError):

@@ -10,7 +10,8 @@ import ast
 import asyncio
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -43,6 +44,19 @@ def make_loop() -> asyncio.AbstractEventLoop:
     loop = asyncio.new_event_loop()
     asyncio._set_running_loop(None)
     return loop
+
+
+@contextmanager
+def set_aside() -> Iterator[None]:
+    """No event loop runs inside, so that plain code can call ``asyncio.run`` where one does."""
+    outer = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    try:
+        yield
+    finally:
+        asyncio._set_running_loop(outer)
+        if outer is not None:
+            asyncio.set_event_loop(outer)  # asyncio.run leaves none
 
 
 def end_loop(

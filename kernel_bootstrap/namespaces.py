@@ -12,6 +12,7 @@ from typing import Any
 
 from . import errors
 from .artifacts import Artifacts
+from .cells import Cells, ShellCells
 from .link import Link
 from .loops import AWAIT_NAME, awaitable
 from .render import Names, Rows, as_html, as_text, ask, text_table
@@ -20,8 +21,11 @@ from .tools import Tools
 from .workflows import Workflows
 
 
-def build(link: Link) -> dict[str, Any]:
-    """The names that a session puts into its code: the four namespaces, and the errors to catch."""
+def build(link: Link, cells: Cells | None = None) -> dict[str, Any]:
+    """The names that a session puts into its code: the four namespaces, and the errors to catch.
+
+    ``cells`` are those that the code has run; None: those of the IPython shell.
+    """
     artifacts = Artifacts(link)
     deps = Deps(link)
     tools = Tools(link)
@@ -29,7 +33,7 @@ def build(link: Link) -> dict[str, Any]:
     names |= {name: cls for name, cls in errors.BY_NAME.items() if name != "LinkError"}
     names[AWAIT_NAME] = awaitable
     runner = WorkflowRunner(link, names)
-    names["workflows"] = Workflows(link, runner)
+    names["workflows"] = Workflows(link, runner, cells or ShellCells())
     return names
 
 

@@ -59,6 +59,18 @@ class Record(dict[str, Any]):
         return as_html("record", lambda: self._view(self))
 
 
+class Text(str):
+    """Text of several lines, which shows itself as it is, not as a literal."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return str, (str(self),)
+
+
 def ask(link: Link, method: str, **params: Any) -> Any:
     """The answer of the host, for a view. Raises what the host raises, and TimeoutError when it takes too long."""
 

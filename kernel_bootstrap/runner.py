@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import linecache
-import types
+import contextlib
+import importlib
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any
 
-from .errors import WorkflowInvalidError, WorkflowRecursionError
+from .arguments import Checker
+from .compiled import execute, run_of
+from .errors import CodeModeError, WorkflowRecursionError
 from .link import Link
-from .loops import PlainAwait, run_sync
+from .loops import run_sync
 
 MAX_DEPTH = 40
 """How deep workflows may call each other. Each level takes some fifteen Python frames of the 1,000 there are."""
@@ -20,13 +21,14 @@ _stack: ContextVar[tuple[str, ...]] = ContextVar("workflow_stack", default=())
 
 
 class _Loaded:
-    """A workflow that was compiled: its digest, and its ``run``."""
+    """A workflow that was compiled: its digest, its ``run``, and what checks the arguments of a call."""
 
-    __slots__ = ("digest", "run")
+    __slots__ = ("checker", "digest", "run")
 
-    def __init__(self, digest: str, run: Callable[..., Any]) -> None:
+    def __init__(self, digest: str, run: Callable[..., Any], checker: Checker) -> None:
         self.digest = digest
         self.run = run
+        self.checker = checker
 
 
 class WorkflowRunner:
@@ -34,7 +36,7 @@ class WorkflowRunner:
 
     def __init__(self, link: Link, names: dict[str, Any]) -> None:
         self._link = link
-        self._names = names
+        self.names = names
         self._loaded: dict[str, _Loaded] = {}
 
     def call(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -50,32 +52,45 @@ class WorkflowRunner:
                 f"workflows call each other more than {MAX_DEPTH} deep (… → {chain}): one has to end the recursion",
                 workflow=name,
             )
-        run = self.load(name)
+        loaded = self._load(name, call=True)
         token = _stack.set(stack)
         try:
-            return await run(*args, **kwargs)
+            loaded.checker.check(args, kwargs)
+            return await loaded.run(*args, **kwargs)
+        except Exception:
+            self._count_failure(name)
+            raise
         finally:
             _stack.reset(token)
 
     def load(self, name: str) -> Callable[..., Coroutine[Any, Any, Any]]:
-        """The ``run`` of a workflow; compiled again only when its source has changed."""
-        known = self._loaded.get(name)
-        answer = self._link.request("workflows.code", name=name, known=known.digest if known else "")
-        if known is None or answer["digest"] != known.digest:
-            known = self._loaded[name] = _Loaded(answer["digest"], self._compile(name, answer))
-        return known.run
+        """The ``run`` of a workflow, to look at; compiled again only when its source has changed."""
+        return self._load(name, call=False).run
 
-    def _compile(self, name: str, answer: dict[str, Any]) -> Callable[..., Any]:
-        source, path = answer["source"], answer["path"]
-        tree = PlainAwait().visit(ast.parse(source, filename=path))
-        code = compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
-        # So that a traceback can show the lines; None as the time keeps linecache from looking for a file.
-        linecache.cache[path] = (len(source), None, source.splitlines(keepends=True), path)
-        module = types.ModuleType(f"workflows.{name}")
-        module.__dict__.update(self._names)
-        module.__file__ = path
-        exec(code, module.__dict__)
-        run: Callable[..., Any] | None = module.__dict__.get("run")
-        if run is None:
-            raise WorkflowInvalidError(f"{path} defines no `async def run(...)`", workflow=name)
-        return run
+    def _load(self, name: str, *, call: bool) -> _Loaded:
+        known = self._loaded.get(name)
+        answer = self._link.request("workflows.code", name=name, known=known.digest if known else "", call=call)
+        if known is None or answer["digest"] != known.digest:
+            if answer["dependencies"]:
+                self.provide(answer["dependencies"], name)
+            run = run_of(execute(name, answer["source"], answer["path"], self.names), name)
+            known = self._loaded[name] = _Loaded(answer["digest"], run, Checker(run, name))
+        return known
+
+    def provide(self, dependencies: list[str], name: str) -> None:
+        """Install what a workflow declares and is not there."""
+        if self._link.request("deps.provide", requirements=dependencies, wanted_by=f"workflow {name!r}"):
+            importlib.invalidate_caches()
+
+    def _count_failure(self, name: str) -> None:
+        # What the code did is told, whether or not it can be counted.
+        with contextlib.suppress(CodeModeError):
+            self._link.request("workflows.failed", name=name)
+
+    async def test(self, name: str, answer: dict[str, Any]) -> dict[str, Any]:
+        """The report of ``workflow_tests.run_tests`` on a source that the host has checked."""
+        from . import workflow_tests  # brings doctest
+
+        if answer["dependencies"]:
+            self.provide(answer["dependencies"], name)
+        return await workflow_tests.run_tests(name, answer["source"], answer["path"], self.names)

@@ -99,14 +99,61 @@ def _summary_parameter(parameter: dict[str, Any]) -> str:
 
 def workflow(item: dict[str, Any]) -> str:
     """One workflow with its parameters and source."""
-    parts = [_paragraph(item["description"])]
+    parts = [_paragraph(item["description"]), _about(item)]
     if item.get("broken"):
         parts.append(Html(f"<p>{bad(item['broken'])}</p>"))
     if item["parameters"]:
         parts.append(_parameters([_of_workflow(parameter) for parameter in item["parameters"]]))
     if item["source"]:
         parts.append(folded(quiet("source"), python_source(item["source"]), is_open=True))
-    return page(code(f"workflows.{item['signature']}", _LONGEST_CALL), *parts)
+    return page(joined((code(f"workflows.{item['signature']}", _LONGEST_CALL), tags(item["tags"]))), *parts)
+
+
+def _about(item: dict[str, Any]) -> Html:
+    """Where a workflow comes from, and what it needs."""
+    told = []
+    if item["version"] is not None:
+        author = f" by {item['author']}" if item["author"] else ""
+        told.append(f"version {item['version']}, {item['updated'].replace('T', ' ')[:19]} UTC{author}")
+    needs = item["requires"]
+    told += [f"{kind}: {', '.join(needs[kind])}" for kind in ("tools", "workflows") if needs[kind]]
+    packages = [*needs["dependencies"]] or needs["packages"]
+    if packages:
+        told.append(f"packages: {', '.join(packages)}")
+    return note("; ".join(one_line(text, 500) for text in told)) if told else _NONE
+
+
+def versions(name: str, items: Sequence[dict[str, Any]]) -> str:
+    """The versions of one workflow, the newest first."""
+    rows = (
+        [
+            code(str(item["version"])),
+            escaped(item["created"].replace("T", " ")[:19]),
+            _text(item["author"]),
+            _text(item["change"]),
+        ]
+        for item in reversed(items)
+    )
+    heading = _title(f"workflows.{name}", len(items))
+    return page(heading, table(("version", "created (UTC)", "author", "change"), rows, len(items)))
+
+
+def uses(items: Sequence[dict[str, Any]]) -> str:
+    """How often workflows were used."""
+    if not items:
+        return page(_title("workflows", 0), note("none"))
+    rows = (
+        [
+            code(f"workflows.{item['name']}"),
+            escaped(f"{item['calls']:,}"),
+            bad(f"{item['failures']:,}") if item["failures"] else escaped("0"),
+            escaped((item["last_used"] or "never").replace("T", " ")[:19]),
+        ]
+        for item in items
+    )
+    return page(
+        _title("workflows", len(items)), table(("workflow", "calls", "failures", "last used (UTC)"), rows, len(items))
+    )
 
 
 def _of_workflow(parameter: dict[str, Any]) -> dict[str, Any]:

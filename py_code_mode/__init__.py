@@ -42,10 +42,12 @@ if TYPE_CHECKING:
         ToolOutputError,
         ToolTimeoutError,
         VenvError,
+        WorkflowArgumentError,
         WorkflowError,
         WorkflowInvalidError,
         WorkflowNotFoundError,
         WorkflowRecursionError,
+        WorkflowTestError,
     )
     from .executors.base import Capability, Executor
     from .executors.inprocess import InProcessConfig, InProcessExecutor
@@ -112,10 +114,12 @@ __all__ = [
     "ToolOutputError",
     "ToolTimeoutError",
     "VenvError",
+    "WorkflowArgumentError",
     "WorkflowError",
     "WorkflowInvalidError",
     "WorkflowNotFoundError",
     "WorkflowRecursionError",
+    "WorkflowTestError",
     "__version__",
 ]
 

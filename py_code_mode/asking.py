@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ class AsksWorkspace(ABC):
     @abstractmethod
     def _open(self) -> tuple[Engine, Workspace]:
         """What is open; raises SessionClosedError when nothing is."""
+
+    @abstractmethod
+    async def _prove(self, name: str, source: str) -> None:
+        """Raise WorkflowTestError unless the tests in ``source`` pass."""
 
     async def _ask(self, method: str, **params: Any) -> Any:
         engine, workspace = self._open()
@@ -49,13 +53,60 @@ class AsksWorkspace(ABC):
         """The workflows that fit ``query``, best first."""
         return await self._ask("workflows.search", query=query, limit=limit)
 
-    async def get_workflow(self, name: str) -> dict[str, Any] | None:
-        """``name``, ``description``, ``parameters``, ``source`` of one workflow, or None."""
-        return await self._ask("workflows.get", name=name)
+    async def get_workflow(self, name: str, version: int | None = None) -> dict[str, Any] | None:
+        """All about one workflow, or about an earlier ``version`` of it; None: there is no such workflow.
 
-    async def add_workflow(self, name: str, source: str, description: str) -> dict[str, Any]:
-        """Create and keep a workflow, in place of an older one of that name. Raises WorkflowInvalidError."""
-        return await self._ask("workflows.create", name=name, source=source, description=description)
+        ``name``, ``description``, ``parameters``, ``source``, ``signature``, ``returns``, ``tags``, ``requires``
+        (``tools``, ``workflows``, ``packages``, ``dependencies``), ``version``, ``created``, ``updated``, ``author``.
+        Raises WorkflowNotFoundError for a version that there is not.
+        """
+        return await self._ask("workflows.get", name=name, version=version)
+
+    async def add_workflow(
+        self,
+        name: str,
+        source: str,
+        description: str,
+        *,
+        tags: Sequence[str] | None = None,
+        test: bool = False,
+    ) -> dict[str, Any]:
+        """Create and keep a workflow. One of that name is replaced, and stays in its history.
+
+        ``tags`` are kept in the source; None keeps those that it has. With ``test`` it is kept only if its tests pass,
+        which run as ``test_workflow`` says. Raises WorkflowInvalidError, and WorkflowTestError.
+        """
+        given = {"name": name, "source": source, "description": description, "tags": tags}
+        if test:
+            await self._ask("workflows.check", **given)
+            await self._prove(name, source)
+        return await self._ask("workflows.create", **given)
+
+    async def workflow_history(self, name: str) -> list[dict[str, Any]]:
+        """Every version of a workflow, oldest first: ``version``, ``created``, ``author``, ``change``, ``digest``.
+
+        Raises WorkflowNotFoundError.
+        """
+        return await self._ask("workflows.history", name=name)
+
+    async def diff_workflow(self, name: str, old: int | None = None, new: int | None = None) -> str:
+        """The unified diff between two versions of a workflow; by default of the newest and the one before it."""
+        return await self._ask("workflows.diff", name=name, old=old, new=new)
+
+    async def rollback_workflow(self, name: str, version: int) -> dict[str, Any]:
+        """Make an earlier version of a workflow the newest again, also of one that was removed."""
+        return await self._ask("workflows.rollback", name=name, version=version)
+
+    async def workflow_stats(self, name: str | None = None) -> list[dict[str, Any]]:
+        """How often all workflows, or one, were called: ``name``, ``calls``, ``failures``, ``last_used``.
+
+        Calls of all sessions count; one that is killed may take those of its last two seconds with it.
+        """
+        return await self._ask("workflows.stats", name=name)
+
+    async def workflow_stubs(self) -> str:
+        """The types of all workflows, as the text of a ``.pyi`` file for editors, mypy and models."""
+        return await self._ask("workflows.stubs")
 
     async def remove_workflow(self, name: str) -> bool:
         """Delete a workflow; True if it was there."""

@@ -21,6 +21,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kernel_bootstrap.errors import (
+    BY_NAME,
     ArtifactError,
     ArtifactFormatError,
     ArtifactNameError,
@@ -39,10 +40,12 @@ from kernel_bootstrap.errors import (
     ToolNotFoundError,
     ToolOutputError,
     ToolTimeoutError,
+    WorkflowArgumentError,
     WorkflowError,
     WorkflowInvalidError,
     WorkflowNotFoundError,
     WorkflowRecursionError,
+    WorkflowTestError,
 )
 
 if TYPE_CHECKING:
@@ -78,10 +81,12 @@ __all__ = [
     "ToolOutputError",
     "ToolTimeoutError",
     "VenvError",
+    "WorkflowArgumentError",
     "WorkflowError",
     "WorkflowInvalidError",
     "WorkflowNotFoundError",
     "WorkflowRecursionError",
+    "WorkflowTestError",
 ]
 
 
@@ -135,3 +140,10 @@ class ExecutionTimeoutError(ExecutionError, TimeoutError):
 
 class KernelDiedError(ExecutionError):
     """The code ended its kernel."""
+
+
+def shared_error(result: ExecutionResult) -> CodeModeError | None:
+    """The error that the code of ``result`` ended with, if it is one of those that both sides know."""
+    name = result.error_name or ""
+    cls = BY_NAME.get(name)
+    return None if cls is None else cls((result.error or "").removeprefix(f"{name}: "))

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from .asking import AsksWorkspace
 from .errors import SessionClosedError
 from .handover import EventQueue
 from .results import BeginEvent, CellEvent, EndEvent, ExecutionResult, Listener, OutputEvent
 from .startedrun import StartedRun
+from .trying import TriesWorkflows
 from .watch.journal import Journal
 from .watch.watched import Watched
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .workspace import Workspace
 
 
-class Session(AsksWorkspace, Watched):
+class Session(TriesWorkflows, Watched):
     """Runs Python code with state, next to the tools, workflows, artifacts and packages of a workspace.
 
     ``storage`` keeps workflows, artifacts and the list of dependencies. ``executor`` runs the code; None: a kernel
@@ -63,6 +63,7 @@ class Session(AsksWorkspace, Watched):
         self._started: Future[None] | None = None
         self._closed: Future[None] | None = None
         self._journal = Journal()
+        self._forgotten = 0
         self._record = None if record is None else Path(record).expanduser().resolve()
         self._recorder: Recorder | None = None
         self.id = secrets.token_hex(8)
@@ -237,6 +238,7 @@ class Session(AsksWorkspace, Watched):
         """Clear all variables; the namespaces, workflows, artifacts and packages stay."""
         engine, _ = self._open()
         await engine.call(self._executor.reset())
+        self._forgotten = self._journal.count
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -33,9 +33,11 @@ class _ToolRunner:
         return await run(await self._engine.processes(), argv, owner=self._owner, **options)
 
 
-async def _read(storage: StorageBackend, tools_path: Path | None, runner: _ToolRunner, cwd: Path) -> HandlerTable:
+async def _read(
+    storage: StorageBackend, tools_path: Path | None, runner: _ToolRunner, cwd: Path, author: str
+) -> HandlerTable:
     module = await asyncio.to_thread(import_module, "py_code_mode.host.table")
-    table: HandlerTable = module.HandlerTable(storage, tools_path, runner, cwd)
+    table: HandlerTable = module.HandlerTable(storage, tools_path, runner, cwd, author)
     await table.registry.list()  # so that the secrets of the tools are known before a kernel gets its environment
     return table
 
@@ -73,7 +75,7 @@ class Workspace:
         tools_path = config.tools_path or (base / "tools" if base is not None else None)
         runner = _ToolRunner(engine, owner)
         # Beside the start of the guest, which is mostly a wait for other processes.
-        reading = asyncio.ensure_future(_read(storage, tools_path, runner, cwd))
+        reading = asyncio.ensure_future(_read(storage, tools_path, runner, cwd, f"session {owner}"))
 
         async def hidden() -> frozenset[str]:
             registry = (await asyncio.shield(reading)).registry
@@ -115,4 +117,4 @@ class Workspace:
         try:
             await self._guest.close()
         finally:
-            await self._table.registry.close()
+            await self._table.close()

@@ -9,7 +9,7 @@ from typing import Any
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 
-MADE = {"artifacts", "left-by-an-agent", "requirements.txt", ".requirements.lock"}
+MADE = {"artifacts", "left-by-an-agent", "requirements.txt", ".requirements.lock", ".history"}
 """Where notebooks may leave files: notebooks/.gitignore names the same."""
 
 

@@ -69,6 +69,7 @@ SHARED = (
     "tracebacks",
     "views",
     "wire",
+    "workflow_tests",
 )
 """Modules of kernel_bootstrap that the host imports as well, for what both sides have to agree on."""
 

@@ -36,8 +36,20 @@ SHOWN = {
     "workflows": {
         "show": ("text/html", "async"),
         "call": ("text/plain", "2012-07-21"),
-        "errors": ("error", "TypeError"),
+        "errors": ("error", "WorkflowArgumentError"),
+        "errors-inside": ("error", "ValueError: not enough values to unpack"),
         "broken-file": ("text/html", "mean.py:1"),
+    },
+    "workflows-as-software": {
+        "about": ("text/plain", "'tags': ['energy', 'weather']"),
+        "versions-edit": ("text/html", "session "),
+        "versions-diff": ("text/plain", "-async def run(year: int, base: float = 18.0)"),
+        "tests": ("error", "got: 112.5"),
+        "tests-pass": ("text/plain", "'passed': 2"),
+        "promote": ("text/html", "How hot a month was"),
+        "promote-call": ("text/plain", "'days': 124"),
+        "stats": ("text/html", "workflows.month_heat"),
+        "stubs": ("stdout", "def month_heat("),
     },
     "artifacts-and-dependencies": {
         "deps-add": ("text/plain", "'installed': ['matplotlib>=3.8']"),
@@ -122,7 +134,8 @@ def test_a_notebook_runs_shows_what_it_promises_and_leaves_nothing_beside_it(nam
         cell["id"] for cell in notebook["cells"] if "raises-exception" in cell["metadata"].get("tags", ())
     }
     assert {cell: shown["stderr"] for cell, shown in seen.items() if "stderr" in shown} == {}
-    assert {path.parts[0] for path in files(folder) - before} <= MADE
+    made = files(folder) - before
+    assert {path.parts[1 if path.parts[0] == "workflows" else 0] for path in made} <= MADE
 
 
 def test_every_notebook_is_run():

@@ -247,7 +247,7 @@ def test_an_artifact_with_a_time_to_live_is_gone_after_it(prefix, client):
     assert [artifact.name for artifact in storage_of(prefix).get_artifact_store().list()] == ["kept"]
     with pytest.raises(ArtifactNotFoundError):
         store.read("short/lived")
-    assert client.zrange(f"{{{prefix}}}:artifacts:names", 0, -1) == [b"kept"]
+    assert client.zrange(f"{{{prefix}}}:index:artifacts:names", 0, -1) == [b"kept"]
     save_value(store, "short", 1)  # the folder went with what was in it
     assert all(client.ttl(key) > 0 for key in keys_of(client, prefix, "chunk:") if client.strlen(key) == 1 << 20)
 

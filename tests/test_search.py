@@ -171,13 +171,13 @@ def test_the_search_of_a_workspace_carries_scores_and_loads_its_model_when_it_is
     code = (
         "import sys, asyncio\n"
         "from py_code_mode import MemoryStorage\n"
-        "from py_code_mode.host import workflows\n"
+        "from py_code_mode.host import uses, workflows\n"
         "library = MemoryStorage().get_workflow_library()\n"
         "library.create('weather', 'async def run(): pass', 'Weather forecast for a city')\n"
         "library.list()\n"
         "heavy = {'numpy', 'tokenizers', 'safetensors', 'wordllama', 'requests', 'huggingface_hub', 'urllib.request'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
-        "found, = asyncio.run(workflows.handlers(library)['workflows.search']('will it rain'))\n"
+        "found, = asyncio.run(workflows.handlers(library, uses.UseRecorder(library), '')['workflows.search']('will it rain'))\n"
         "print(sorted(heavy & set(sys.modules)))\n"
         "print(found['name'], found['matched'], 0 < found['score'] < 1)\n"
     )
@@ -255,7 +255,7 @@ async def test_a_callable_given_to_the_storage_searches_workflows_and_tools(tmp_
     storage.get_workflow_library().create("zzz", "async def run(): pass", "zz zzz")
     (tmp_path / "tools").mkdir()
     (tmp_path / "tools" / "wc.yaml").write_text("name: wc\ncommand: wc\ndescription: qqq\nrecipes: {all: {}}\n")
-    table = HandlerTable(storage, tmp_path / "tools", None, tmp_path)
+    table = HandlerTable(storage, tmp_path / "tools", None, tmp_path, "me")
     assert [item.name for item in await asyncio.to_thread(storage.get_workflow_library().search, "zzzz")] == ["zzz"]
     assert [item.name for item in await table.registry.search("qqqq")] == ["wc"]
     assert [text.strip() for text in asked] == ["zzz zz zzz", "zzzz", "wc qqq", "qqqq"]

@@ -25,6 +25,11 @@ def library(folder):
     return FileStorage(folder.parent).get_workflow_library()
 
 
+def visible(folder):
+    """What lies in the folder beside the history."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".history")
+
+
 def test_new_edited_and_deleted_files_are_seen_at_the_next_call(folder, library):
     assert library.list() == []
     file = folder / "one.py"
@@ -137,7 +142,7 @@ def test_creating_replaces_the_file_at_once_and_keeps_its_permissions(folder, li
         assert before.read() == ONE  # whoever has the old file open still reads all of it
     assert "return 2" in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o640
-    assert [path.name for path in folder.iterdir()] == ["one.py"]
+    assert visible(folder) == ["one.py"]
 
 
 def test_what_a_dead_writer_left_is_removed_by_a_later_one(folder, library):
@@ -145,7 +150,7 @@ def test_what_a_dead_writer_left_is_removed_by_a_later_one(folder, library):
         (folder / name).write_text("half")
         os.utime(folder / name, (time.time() - age,) * 2)
     library.create("one", ONE)
-    assert sorted(path.name for path in folder.iterdir()) == [".tmp-2-alive", "one.py"]
+    assert visible(folder) == [".tmp-2-alive", "one.py"]
 
 
 def test_a_folder_in_the_place_of_the_file_is_a_storage_error_that_names_it(folder, library):
@@ -154,7 +159,7 @@ def test_a_folder_in_the_place_of_the_file_is_a_storage_error_that_names_it(fold
         library.create("one", ONE)
     with pytest.raises(StorageError, match=str(folder / "one.py")):
         library.delete("one")
-    assert [path.name for path in folder.iterdir()] == ["one.py"]
+    assert visible(folder) == ["one.py"]
 
 
 def test_one_among_ten_thousand_workflows_is_found_within_ten_milliseconds(folder, library):

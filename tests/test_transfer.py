@@ -115,6 +115,17 @@ def test_what_differs_is_found_and_only_that_is_carried(tmp_path, first, second)
     assert same(source, target)
 
 
+def test_what_is_carried_is_a_new_version_by_its_author(tmp_path):
+    source, target = FileStorage(tmp_path), in_redis()
+    for word in ("one", "two"):
+        source.get_workflow_library().create("a", SOURCE.format(word), author="agent")
+        transfer = Transfer(source, target, ["workflows"], author="ci")
+        list(transfer.carry(transfer.compare()))
+    assert [version.entry.author for version in target.get_workflow_library().history("a")] == ["ci", "ci"]
+    remove(target, "workflows", ["a"], author="cleaner")
+    assert target.get_workflow_library().history("a")[-1].entry.author == "cleaner"
+
+
 def test_kinds_can_be_chosen(tmp_path):
     source, target = FileStorage(tmp_path), in_redis()
     fill(source)

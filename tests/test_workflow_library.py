@@ -53,7 +53,12 @@ def test_a_workflow_is_described_by_its_docstring_and_its_signature(library):
             },
         ],
     }
-    assert workflow.to_dict() == workflow.summary() | {"source": FETCH}
+    assert workflow.to_dict() == workflow.summary() | {
+        "source": FETCH,
+        "returns": "dict",
+        "tags": [],
+        "requires": {"tools": ["curl"], "workflows": [], "packages": [], "dependencies": []},
+    }
     assert workflow.signature() == "fetch_json(url: str, limit: int = 10) -> dict"
     assert workflow.path == "workflows/fetch_json.py"
     assert workflow.digest == hashlib.sha256(FETCH.encode()).hexdigest()

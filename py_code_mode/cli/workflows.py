@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import getpass
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -11,6 +14,7 @@ import click
 
 from .options import base_option, json_option, json_or_text, key_values, timeout_option
 from .output import print_json, print_rows
+from .sessions import on_base, opened
 
 if TYPE_CHECKING:
     from py_code_mode.workflows.library import WorkflowLibrary
@@ -46,14 +50,15 @@ def search(query: str, limit: int, base: Path, as_json: bool) -> None:
 
 @command.command()
 @click.argument("name")
+@click.option("--version", type=int, metavar="N", help="An earlier version; `history` lists them.")
 @base_option()
 @json_option
-def show(name: str, base: Path, as_json: bool) -> None:
+def show(name: str, version: int | None, base: Path, as_json: bool) -> None:
     """Show the source of the workflow NAME."""
     library = _library(base)
-    workflow = library.get(name) or library.require(name)
+    workflow = library.version(name, version)[0] if version is not None else library.get(name) or library.require(name)
     if as_json:
-        print_json(workflow.to_dict())
+        print_json(library.describe(name, version))
         return
     if workflow.broken is not None:
         click.echo(f"warning: it is broken: {workflow.broken}", err=True)
@@ -64,19 +69,146 @@ def show(name: str, base: Path, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("file", type=click.File("rb"))
 @click.option("--description", default="", help="In place of the docstring that FILE begins with.")
+@click.option(
+    "--tag", "tags", multiple=True, metavar="TAG", help="In place of the tags that FILE has; can be repeated."
+)
+@click.option("--test", is_flag=True, help="Keep it only if its tests pass, on a fresh kernel.")
 @base_option(new=True)
+@timeout_option
 @json_option
-def add(name: str, file: BinaryIO, description: str, base: Path, as_json: bool) -> None:
-    """Keep the source in FILE (- is the standard input) as the workflow NAME, in place of an older one."""
+def add(
+    name: str,
+    file: BinaryIO,
+    description: str,
+    tags: tuple[str, ...],
+    test: bool,
+    base: Path,
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Keep the source in FILE (- is the standard input) as the workflow NAME.
+
+    One of that name is replaced, and stays in its history. With --test the exit status is 1 when its tests fail, and
+    nothing is kept then.
+    """
     try:
         source = file.read().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise click.UsageError(f"the source is not UTF-8: {error}") from None
-    workflow = _library(base).create(name, source, description)
+    library = _library(base)
+    library.check(name, source, description, tags or None)
+    if test:
+        from kernel_bootstrap.workflow_tests import failed
+
+        (report,) = asyncio.run(_tested(base, [(name, source)], timeout))
+        if report["failed"] or not report["passed"]:
+            raise failed(report)
+    workflow = library.create(name, source, description, tags=tags or None, author=_author())
     if as_json:
         print_json(workflow.summary())
     else:
         print(f"workflows.{workflow.signature()}")
+
+
+@command.command()
+@click.argument("name")
+@base_option()
+@json_option
+def history(name: str, base: Path, as_json: bool) -> None:
+    """List the versions of the workflow NAME, those from before it was removed too."""
+    versions = [version.to_dict() for version in _library(base).history(name)]
+    if as_json:
+        print_json(versions)
+        return
+    rows = [(str(each["version"]), each["created"][:19], each["author"], each["change"]) for each in versions]
+    print_rows(("Version", "Created (UTC)", "Author", "Change"), rows)
+
+
+@command.command()
+@click.argument("name")
+@click.argument("old", type=int, required=False)
+@click.argument("new", type=int, required=False)
+@base_option()
+@json_option
+def diff(name: str, old: int | None, new: int | None, base: Path, as_json: bool) -> None:
+    """Show what changed in the workflow NAME from version OLD to NEW.
+
+    By default from the one before the newest to the newest.
+    """
+    text = _library(base).diff(name, old, new)
+    print_json({"name": name, "diff": text}) if as_json else print(text, end="")
+
+
+@command.command()
+@click.argument("name")
+@click.argument("version", type=int)
+@base_option()
+@json_option
+def rollback(name: str, version: int, base: Path, as_json: bool) -> None:
+    """Make VERSION of the workflow NAME the newest again, also of one that was removed."""
+    workflow = _library(base).rollback(name, version, author=_author())
+    if as_json:
+        print_json(workflow.summary())
+    else:
+        print(f"workflows.{workflow.signature()} is that of version {version} again")
+
+
+@command.command()
+@click.argument("name", required=False)
+@base_option()
+@json_option
+def stats(name: str | None, base: Path, as_json: bool) -> None:
+    """Show how often workflows were called and failed, often called ones first: all, or NAME."""
+    found = _library(base).stats(name)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (each["name"], str(each["calls"]), str(each["failures"]), (each["last_used"] or "never")[:19]) for each in found
+    ]
+    print_rows(("Workflow", "Calls", "Failures", "Last used (UTC)"), rows)
+
+
+@command.command()
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@base_option()
+@timeout_option
+@json_option
+def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: bool) -> None:
+    """Run the tests of the workflows NAME, or of all that have some, on a fresh kernel.
+
+    Tests are the examples (>>>) in docstrings, and functions test_... in the same file. Exit status 1 when one fails.
+    """
+    from kernel_bootstrap.workflow_tests import failed, find
+
+    library = _library(base)
+    chosen = [library.require(name) for name in names] or [
+        each for each in library.list() if each.broken is None and find(ast.parse(each.source))
+    ]
+    reports = asyncio.run(_tested(base, [(workflow.name, None) for workflow in chosen], timeout)) if chosen else []
+    if as_json:
+        print_json(reports)
+    else:
+        for report in reports:
+            print(f"{report['name']}: {report['passed']} passed, {report['failed']} failed")
+            if report["failed"]:
+                print(failed(report))
+        if not reports:
+            print("no workflow has tests")
+    if any(report["failed"] for report in reports):
+        raise click.exceptions.Exit(1)
+
+
+@command.command("stubs")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write them to FILE.")
+@base_option()
+def show_stubs(output: str | None, base: Path) -> None:
+    """Show the types of all workflows, as a .pyi file for editors and mypy."""
+    text = _library(base).stubs()
+    if output is None:
+        print(text, end="")
+    else:
+        Path(output).write_text(text, encoding="utf-8")
 
 
 @command.command("rm")
@@ -84,9 +216,9 @@ def add(name: str, file: BinaryIO, description: str, base: Path, as_json: bool) 
 @base_option()
 @json_option
 def remove(name: str, base: Path, as_json: bool) -> None:
-    """Remove the workflow NAME."""
+    """Remove the workflow NAME. `rollback` brings it back."""
     library = _library(base)
-    if not library.delete(name):
+    if not library.delete(name, author=_author()):
         library.require(name)  # raises, with the nearest names
     if as_json:
         print_json({"name": name, "removed": True})
@@ -122,6 +254,20 @@ def run(name: str, arguments: tuple[str, ...], base: Path, timeout: float | None
     given = json.dumps(key_values(arguments, convert))
     code = f"workflows.invoke({name!r}, **__import__('json').loads({given!r}))"
     raise click.exceptions.Exit(asyncio.run(run_code(code, base, timeout, as_json)))
+
+
+async def _tested(base: Path, sources: Iterable[tuple[str, str | None]], timeout: float | None) -> list[dict[str, Any]]:
+    """The reports on these workflows, each with its name and a source to test in place of what is kept."""
+    async with opened(on_base(base, max_output_bytes=None)) as session:
+        return [await session.test_workflow(name, source, timeout=timeout) for name, source in sources]
+
+
+def _author() -> str:
+    """Who calls the command; "" where that user has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return ""
 
 
 def _takes_text(annotation: str | None) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from py_code_mode.errors import RequirementError, RuntimeDepsDisabledError
+from py_code_mode.errors import InstallError, RequirementError, RuntimeDepsDisabledError
 
 from .installer import Installer, InstallReport
 from .requirements import Problem, parse_runtime
@@ -118,6 +118,32 @@ class DependencyManager:
                 errors = {problem.text: f"{problem.where}: {problem.reason}" for problem in problems}
                 result["errors"] = result.get("errors", {}) | errors
             return result
+
+    async def provide(self, requirements: Sequence[str], wanted_by: str) -> builtins.list[str]:
+        """Install those of ``requirements`` that are not there, and configure nothing; returns these.
+
+        ``wanted_by`` is what needs them, for errors: RuntimeDepsDisabledError where something is missing and may not
+        be installed, InstallError where it cannot be.
+        """
+        for text in requirements:
+            parse_runtime(text)
+        async with self._changing:
+            there = await self._installer.installed()
+            missing = [text for text in requirements if not _certainly_there(Requirement(text), there)]
+            if not missing:
+                return []
+            told = ", ".join(missing)
+            if not self._allow_runtime:
+                raise RuntimeDepsDisabledError(
+                    f"{wanted_by} needs {told}, and installing is off in this session (allow_runtime_deps=False); "
+                    "add it to requirements.txt and call deps.sync()",
+                    requirement=told,
+                )
+            result = await self._install(missing)
+            if result["failed"]:
+                reasons = "; ".join(f"{text}: {reason}" for text, reason in result["errors"].items())
+                raise InstallError(f"{wanted_by} needs {told}, which cannot be installed: {reasons}", requirement=told)
+            return missing
 
     def _check_runtime(self, what: str, package: str) -> None:
         if not self._allow_runtime:

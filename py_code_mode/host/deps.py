@@ -17,4 +17,5 @@ def handlers(manager: DependencyManager) -> Handlers:
         "deps.add": manager.add,
         "deps.remove": manager.remove,
         "deps.sync": manager.sync,
+        "deps.provide": manager.provide,
     }

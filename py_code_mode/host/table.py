@@ -13,6 +13,7 @@ from py_code_mode.tools.loader import DirectoryToolProvider, StoredToolProvider
 from py_code_mode.tools.registry import ToolRegistry
 
 from . import artifacts, deps, tools, workflows
+from .uses import UseRecorder
 
 if TYPE_CHECKING:
     from py_code_mode.deps.installer import Installer
@@ -23,10 +24,17 @@ if TYPE_CHECKING:
 
 
 class HandlerTable:
-    """Handlers over ``storage`` and the tools in ``tools_path`` (None: its own), which ``runner`` runs in ``cwd``."""
+    """Handlers over ``storage`` and the tools in ``tools_path`` (None: its own), which ``runner`` runs in ``cwd``.
 
-    def __init__(self, storage: StorageBackend, tools_path: Path | None, runner: ProcessRunner, cwd: Path) -> None:
+    ``author`` is who saves workflows here.
+    """
+
+    def __init__(
+        self, storage: StorageBackend, tools_path: Path | None, runner: ProcessRunner, cwd: Path, author: str
+    ) -> None:
         self._storage = storage
+        self._author = author
+        self._uses = UseRecorder(storage.get_workflow_library())
         self.registry = ToolRegistry(
             providers(storage, tools_path, runner, cwd),
             ranker=MeaningRanker(storage.get_workflow_library().embedder),
@@ -39,10 +47,15 @@ class HandlerTable:
             self._storage.get_dependency_store(), installer, extra=extra_deps, allow_runtime=allow_runtime_deps
         )
         self.handlers.update(tools.handlers(self.registry))
-        self.handlers.update(workflows.handlers(self._storage.get_workflow_library()))
+        self.handlers.update(workflows.handlers(self._storage.get_workflow_library(), self._uses, self._author))
         self.handlers.update(artifacts.handlers(self._storage.get_artifact_store()))
         self.handlers.update(deps.handlers(manager))
         return self.handlers
+
+    async def close(self) -> None:
+        """Write down what was counted, and end the tools."""
+        await self._uses.close()
+        await self.registry.close()
 
 
 def providers(storage: StorageBackend, tools_path: Path | None, runner: ProcessRunner, cwd: Path) -> list[ToolProvider]:

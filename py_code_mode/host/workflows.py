@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from asyncio import to_thread
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from py_code_mode.workflows.history import Use
 from py_code_mode.workflows.library import WorkflowLibrary
 from py_code_mode.workflows.workflow import Workflow
+
+from .uses import UseRecorder
 
 if TYPE_CHECKING:
     from .server import Handlers
 
 
-def handlers(library: WorkflowLibrary) -> Handlers:
-    """The methods of ``workflows`` over one library. Its code is never run here."""
+def handlers(library: WorkflowLibrary, uses: UseRecorder, author: str) -> Handlers:
+    """The methods of ``workflows`` over one library; ``author`` is who saves. Its code is never run here."""
+    return _reading(library, uses) | _writing(library, author)
 
+
+def _reading(library: WorkflowLibrary, uses: UseRecorder) -> dict[str, Any]:
     async def list_() -> list[dict[str, Any]]:
         return [workflow.summary() for workflow in await to_thread(library.list)]
 
@@ -22,36 +29,75 @@ def handlers(library: WorkflowLibrary) -> Handlers:
         found = await to_thread(library.find, query, limit)
         return [workflow.summary() | match.to_dict() for workflow, match in found]
 
-    async def get(name: str) -> dict[str, Any] | None:
-        workflow = await to_thread(library.get, name)
-        return None if workflow is None else workflow.to_dict()
+    async def get(name: str, version: int | None = None) -> dict[str, Any] | None:
+        return await to_thread(library.describe, name, version)
 
-    async def describe(name: str) -> dict[str, Any] | None:
-        workflow = await to_thread(library.get, name)
-        return None if workflow is None else workflow.to_dict() | {"signature": _signature(workflow)}
-
-    async def code(name: str, known: str = "") -> dict[str, Any]:
+    async def code(name: str, known: str = "", call: bool = True) -> dict[str, Any]:
         workflow = await to_thread(library.require, name)
+        if call:
+            uses.called(name)
         if workflow.digest == known:
             return {"digest": known}
-        return {"digest": workflow.digest, "source": workflow.source, "path": workflow.path}
+        return _code(workflow)
 
-    async def create(name: str, source: str, description: str = "") -> dict[str, Any]:
-        return (await to_thread(library.create, name, source, description)).summary()
+    async def failed(name: str) -> None:
+        uses.note(name, Use(failures=1))
 
-    async def delete(name: str) -> bool:
-        return await to_thread(library.delete, name)
+    async def history(name: str) -> list[dict[str, Any]]:
+        return [version.to_dict() for version in await to_thread(library.history, name)]
+
+    async def diff(name: str, old: int | None = None, new: int | None = None) -> str:
+        return await to_thread(library.diff, name, old, new)
+
+    async def stats(name: str | None = None) -> list[dict[str, Any]]:
+        await uses.flush()
+        return await to_thread(library.stats, name)
+
+    async def stubs() -> str:
+        return await to_thread(library.stubs)
 
     return {
         "workflows.list": list_,
         "workflows.search": search,
         "workflows.get": get,
-        "workflows.describe": describe,
         "workflows.code": code,
+        "workflows.failed": failed,
+        "workflows.history": history,
+        "workflows.diff": diff,
+        "workflows.stats": stats,
+        "workflows.stubs": stubs,
+    }
+
+
+def _writing(library: WorkflowLibrary, author: str) -> dict[str, Any]:
+    async def check(name: str, source: str, description: str = "", tags: Sequence[str] | None = None) -> dict[str, Any]:
+        return _code(await to_thread(library.check, name, source, description, tags))
+
+    async def create(
+        name: str, source: str, description: str = "", tags: Sequence[str] | None = None
+    ) -> dict[str, Any]:
+        made = await to_thread(lambda: library.create(name, source, description, tags=tags, author=author))
+        return made.summary()
+
+    async def rollback(name: str, version: int) -> dict[str, Any]:
+        return (await to_thread(lambda: library.rollback(name, version, author=author))).summary()
+
+    async def delete(name: str) -> bool:
+        return await to_thread(lambda: library.delete(name, author=author))
+
+    return {
+        "workflows.check": check,
         "workflows.create": create,
+        "workflows.rollback": rollback,
         "workflows.delete": delete,
     }
 
 
-def _signature(workflow: Workflow) -> str:
-    return workflow.name if workflow.broken is not None else workflow.signature()
+def _code(workflow: Workflow) -> dict[str, Any]:
+    """What it takes to run one."""
+    return {
+        "digest": workflow.digest,
+        "source": workflow.source,
+        "path": workflow.path,
+        "dependencies": [*workflow.requires.dependencies],
+    }

@@ -32,7 +32,7 @@ class Interpreter:
     """One set of variables. ``run`` executes a cell on them; everything runs on the worker's thread."""
 
     def __init__(self, link: Link) -> None:
-        names = namespaces.build(link)
+        names = namespaces.build(link, self)
         self._names = dict(names)
         names.update(display=display, clear_output=clear_output)  # in place: workflows get these too
         self._module = ModuleType("__main__")
@@ -40,6 +40,7 @@ class Interpreter:
         self.namespace.update(names)
         self._space = next(_SPACES)
         self._files: list[str] = []
+        self._sources: dict[int, str] = {}
         self._futures = 0
         self.count = 0
 
@@ -47,6 +48,7 @@ class Interpreter:
         """The value of the cell's last expression; raises what the code raises."""
         self.count += 1
         cell.number = self.count
+        self._sources[self.count] = cell.code
         self.namespace.update(self._names)
         body, last = self._compile(cell.code)
         if body is not None:
@@ -59,6 +61,10 @@ class Interpreter:
         self.namespace["_"] = value
         show_value(value)
         return value
+
+    def sources(self) -> dict[int, str]:
+        """See ``kernel_bootstrap.cells.Cells``."""
+        return {number: source for number, source in self._sources.items() if number < self.count}
 
     def look(self, name: str | None, limit: int) -> Any:
         """What ``kernel_bootstrap.look`` says of the variables; called on any thread."""

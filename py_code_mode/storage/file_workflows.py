@@ -5,20 +5,28 @@ from __future__ import annotations
 import itertools
 import os
 import stat as stat_module
+import threading
 import time
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.errors import WorkflowInvalidError
+from py_code_mode.workflows.history import Entry
 from py_code_mode.workflows.workflow import MAX_SOURCE_BYTES, workflow_path
 
 from .disk import inside, replace_file, storage_errors, sweep
+from .file_history import SUFFIX, FileUseCounts, FileWorkflowHistory, HistoryFolder, is_name
+from .folder_watch import FolderWatch, can_watch
 
-_SUFFIX = ".py"
 _SETTLED_NS = 50_000_000
 """A file changed less than this before it is looked at can change again without its times showing it: the
 clock of a file system ticks every 1 to 10 ms."""
+
+_MANY = 0.003
+"""A look at all files that takes longer than this, in seconds, is worth a watch: some 500 files."""
+_AGAIN = 30.0
+"""Seconds after which all files are looked at all the same: another name of a file (a hard link) is not watched."""
 
 _unique = itertools.count()
 
@@ -29,9 +37,48 @@ class FileWorkflowStore:
     def __init__(self, base: Path) -> None:
         self._base = base
         self._root = base / "workflows"
+        folder = HistoryFolder(base)
+        self.history = FileWorkflowHistory(folder, self._current)
+        self.uses = FileUseCounts(folder)
+        self._looking = threading.Lock()
+        self._watch: FolderWatch | None = None
+        self._stamps: dict[str, Hashable] = {}
+        self._again = 0.0
 
     def stamps(self) -> Mapping[str, Hashable]:
-        """See ``WorkflowStore.stamps``."""
+        """See ``WorkflowStore.stamps``. Where there are many, only what changed is looked at again."""
+        with self._looking:
+            changed = self._watch.changes(self._root) if self._watch is not None else None
+            if changed is None:
+                self._stop_watching()
+                return self._look_at_all()
+            if time.monotonic() >= self._again:
+                return self._look_at_all()
+            names = {file.removesuffix(SUFFIX) for file in changed if file.endswith(SUFFIX)}
+            if names:
+                stamps = self._stamps | {name: self.stamp(name) for name in names}
+                self._stamps = {name: stamp for name, stamp in stamps.items() if stamp is not None}
+            return self._stamps
+
+    def _look_at_all(self) -> Mapping[str, Hashable]:
+        began = time.monotonic()
+        self._stamps = self._scan()
+        took = time.monotonic() - began
+        self._again = began + took + _AGAIN
+        if took > _MANY and self._watch is None and can_watch(self._root):
+            try:
+                self._watch = FolderWatch(self._root)
+            except OSError:  # there are as many watches as the system allows
+                return self._stamps
+            self._stamps = self._scan()  # what changed before the watch began
+        return self._stamps
+
+    def _stop_watching(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _scan(self) -> dict[str, Hashable]:
         found: dict[str, Hashable] = {}
         now = time.time_ns()
         with storage_errors("list the workflows", self._root):
@@ -39,8 +86,8 @@ class FileWorkflowStore:
             try:
                 with os.scandir(self._root) as entries:
                     for entry in entries:
-                        name = entry.name.removesuffix(_SUFFIX)
-                        if name == entry.name or not _is_name(name):
+                        name = entry.name.removesuffix(SUFFIX)
+                        if name == entry.name or not is_name(name):
                             continue
                         try:
                             found[name] = _stamp(entry.stat(follow_symlinks=False), now)
@@ -52,7 +99,7 @@ class FileWorkflowStore:
 
     def stamp(self, name: str) -> Hashable | None:
         """See ``WorkflowStore.stamp``."""
-        if not _is_name(name):
+        if not is_name(name):
             return None
         path = self._path(name)
         with storage_errors("read the workflow", path):
@@ -63,7 +110,7 @@ class FileWorkflowStore:
 
     def read(self, name: str) -> bytes | None:
         """See ``WorkflowStore.read``. Links, folders and what is too large are not read."""
-        if not _is_name(name):
+        if not is_name(name):
             return None
         path = self._path(name)
         with storage_errors("read the workflow", path):
@@ -77,37 +124,45 @@ class FileWorkflowStore:
             with os.fdopen(fd, "rb") as file:
                 return file.read(MAX_SOURCE_BYTES + 1)
 
-    def write(self, name: str, source: Buffer) -> None:
+    def write(self, name: str, source: Buffer, entry: Entry) -> None:
         """See ``WorkflowStore.write``."""
         path = self._path(name)
         with storage_errors("write the workflow", path):
             self._root.mkdir(parents=True, exist_ok=True)
             sweep(self._root)
-            replace_file(path, source)
+            with self.history.changing(name) as current:
+                last = self.history.last(name)
+                if current == bytes(source) and last is not None and last.digest == entry.digest:
+                    return
+                replace_file(path, source)
+                self.history.add(name, entry, source)
 
-    def delete(self, name: str) -> bool:
+    def delete(self, name: str, entry: Entry) -> bool:
         """See ``WorkflowStore.delete``."""
-        if not _is_name(name):
+        if not is_name(name):
             return False
         path = self._path(name)
         with storage_errors("delete the workflow", path):
             try:
-                path.unlink()
+                path.stat(follow_symlinks=False)
+                with self.history.changing(name):
+                    path.unlink()
+                    self.history.add(name, entry, b"")
             except FileNotFoundError:
                 return False
         return True
 
+    def _current(self, name: str) -> tuple[bytes, int] | None:
+        """The source in the file and when it came there, in ns; None where there is none that could be a version."""
+        try:
+            source = self.read(name)
+            changed = self._path(name).stat(follow_symlinks=False).st_mtime_ns
+        except (WorkflowInvalidError, FileNotFoundError):
+            return None
+        return None if source is None or len(source) > MAX_SOURCE_BYTES else (source, changed)
+
     def _path(self, name: str) -> Path:
-        return inside(self._base, self._root) / f"{name}{_SUFFIX}"
-
-
-def _is_name(name: str) -> bool:
-    if not isinstance(name, str) or not name or name[0] in "._" or "/" in name or "\0" in name:
-        return False
-    try:
-        return len(os.fsencode(name)) + len(_SUFFIX) <= 255
-    except UnicodeEncodeError:
-        return False
+        return inside(self._base, self._root) / f"{name}{SUFFIX}"
 
 
 def _stamp(stat: os.stat_result, now: int) -> Hashable:

@@ -16,6 +16,7 @@ from py_code_mode.artifacts.store import ArtifactStore, not_found
 from py_code_mode.deps.requirements import Problem, RequirementsText
 from py_code_mode.errors import ArtifactNameError
 from py_code_mode.search.named import EmbedderLike
+from py_code_mode.workflows.history import Entry, Use, Version, numbered
 from py_code_mode.workflows.library import WorkflowLibrary
 
 
@@ -54,15 +55,17 @@ class MemoryWorkflowStore:
 
     def __init__(self) -> None:
         self._sources: dict[str, tuple[int, bytes]] = {}
-        self._versions = itertools.count()
+        self._changes = itertools.count()
         self._lock = threading.Lock()
         self._stamps: dict[str, int] | None = None
+        self.history = MemoryWorkflowHistory()
+        self.uses = MemoryUseCounts()
 
     def stamps(self) -> Mapping[str, Hashable]:
         """See ``WorkflowStore.stamps``; the same mapping as long as nothing changes."""
         with self._lock:
             if self._stamps is None:
-                self._stamps = {name: version for name, (version, _) in self._sources.items()}
+                self._stamps = {name: change for name, (change, _) in self._sources.items()}
             return self._stamps
 
     def stamp(self, name: str) -> Hashable | None:
@@ -75,17 +78,63 @@ class MemoryWorkflowStore:
         found = self._sources.get(name)
         return None if found is None else found[1]
 
-    def write(self, name: str, source: Buffer) -> None:
+    def write(self, name: str, source: Buffer, entry: Entry) -> None:
         """See ``WorkflowStore.write``."""
+        data = bytes(source)
         with self._lock:
-            self._sources[name] = (next(self._versions), bytes(source))
+            if name in self._sources and self._sources[name][1] == data:
+                return
+            self._sources[name] = (next(self._changes), data)
             self._stamps = None
+            self.history.add(name, entry, data)
 
-    def delete(self, name: str) -> bool:
+    def delete(self, name: str, entry: Entry) -> bool:
         """See ``WorkflowStore.delete``."""
         with self._lock:
+            if self._sources.pop(name, None) is None:
+                return False
             self._stamps = None
-            return self._sources.pop(name, None) is not None
+            self.history.add(name, entry, b"")
+            return True
+
+
+class MemoryWorkflowHistory:
+    """The WorkflowHistory in lists."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, list[Entry]] = {}
+        self._sources: dict[str, bytes] = {}
+
+    def versions(self, name: str) -> list[Version]:
+        """See ``WorkflowHistory.versions``."""
+        return numbered([*self._entries.get(name, ())])
+
+    def source(self, name: str, digest: str) -> bytes | None:
+        """See ``WorkflowHistory.source``."""
+        return self._sources.get(digest)
+
+    def add(self, name: str, entry: Entry, source: bytes) -> None:
+        """Append a version; the store calls it, one call at a time."""
+        if entry.digest:
+            self._sources[entry.digest] = source
+        self._entries.setdefault(name, []).append(entry)
+
+
+class MemoryUseCounts:
+    """The UseCounts in a dict."""
+
+    def __init__(self) -> None:
+        self._uses: dict[str, Use] = {}
+        self._lock = threading.Lock()
+
+    def add(self, uses: Mapping[str, Use]) -> None:
+        """See ``UseCounts.add``."""
+        with self._lock:
+            self._uses = self._uses | {name: self._uses.get(name, Use()) + use for name, use in uses.items()}
+
+    def read(self) -> Mapping[str, Use]:
+        """See ``UseCounts.read``."""
+        return self._uses
 
 
 class MemoryArtifactStore(ArtifactStore):

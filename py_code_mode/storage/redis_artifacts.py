@@ -38,7 +38,7 @@ class RedisArtifactStore(ArtifactStore):
         self._link = link
         self._ttl = ttl or 0
         self._index = RedisIndex(link, "artifacts")
-        self._names = link.key("artifacts", "names")
+        self._names = link.key("index", "artifacts", "names")
         self._listed: dict[str, tuple[bytes, Artifact | None, float]] = {}
 
     def create(
@@ -160,7 +160,7 @@ class RedisArtifactStore(ArtifactStore):
         return [self._record(name), self._names, self._index.stamps_key, self._index.version_key]
 
     def _record(self, name: str) -> bytes:
-        return self._link.key("artifact", name)
+        return self._link.key("artifacts", name)
 
     def _artifact(self, name: str, created: bytes, about: bytes) -> Artifact:
         path = f"{self._link.place}/artifacts/{name}"

@@ -19,12 +19,12 @@ class RedisIndex:
     knows already. Whoever writes sets a new one; whoever deletes removes it, which a full server allows too.
     """
 
-    def __init__(self, link: RedisLink, kind: str, folder: str | None = None) -> None:
-        """``folder`` is where the keys of the index lie, where that is not ``kind``."""
+    def __init__(self, link: RedisLink, kind: str) -> None:
         self._link = link
         self._doing = f"list the {kind}"
-        self.stamps_key = link.key(folder or kind, "stamps")
-        self.version_key = link.key(folder or kind, "version")
+        # Not below the kind itself: a workflow may be called "version".
+        self.stamps_key = link.key("index", kind, "stamps")
+        self.version_key = link.key("index", kind, "version")
         self._cached: tuple[bytes | None, Mapping[str, bytes]] = (None, {})
 
     def stamps(self) -> Mapping[str, bytes]:

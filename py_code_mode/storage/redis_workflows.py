@@ -1,24 +1,42 @@
-"""Workflows in Redis: a hash of sources, and an index."""
+"""Workflows in Redis: a source under the name of each, an index, and their versions.
+
+The versions of a workflow are a list of entries, and a hash of the sources by digest.
+"""
 
 from __future__ import annotations
 
 import secrets
 import threading
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from kernel_bootstrap.wire import Buffer
+from py_code_mode.workflows.history import Entry, Use, Version, load_entry, numbered
 
 from .redis_index import RedisIndex, encoded
 from .redis_link import RedisLink
 
 _BATCH = 64  # sources that are fetched at once
 
-# KEYS: sources, stamps, version. ARGV: name. A full server runs it, and no transaction.
+# KEYS: source, stamps, version of the index, entries, sources by digest. ARGV: name, source, stamp, entry, digest.
+_WRITE = """
+if redis.call('GET', KEYS[1]) == ARGV[2] and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then return 0 end
+redis.call('HSET', KEYS[5], ARGV[5], ARGV[2])
+redis.call('RPUSH', KEYS[4], ARGV[4])
+redis.call('SET', KEYS[1], ARGV[2])
+redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+redis.call('SET', KEYS[3], ARGV[3])
+return 1
+"""
+
+# KEYS: as above, without the last. ARGV: name, entry. A full server runs it, and may leave out the entry.
 _DELETE = """
 redis.call('HDEL', KEYS[2], ARGV[1])
 redis.call('DEL', KEYS[3])
-return redis.call('HDEL', KEYS[1], ARGV[1])
+local found = redis.call('DEL', KEYS[1])
+if found == 1 then redis.pcall('RPUSH', KEYS[4], ARGV[2]) end
+return found
 """
 
 
@@ -39,7 +57,8 @@ class RedisWorkflowStore:
     def __init__(self, link: RedisLink) -> None:
         self._link = link
         self._index = RedisIndex(link, "workflows")
-        self._sources = link.key("workflows")
+        self.history = RedisWorkflowHistory(link)
+        self.uses = RedisUseCounts(link)
         self._known: Mapping[str, bytes] = {}
         self._ahead = _Ahead()
 
@@ -70,30 +89,94 @@ class RedisWorkflowStore:
             names = [ahead.names.pop() for _ in range(min(_BATCH, len(ahead.names)))]
             if name not in names:
                 names = [name]
-            fields = [encoded(each) for each in names]
-            found = self._link.read("read the workflows", lambda client: client.hmget(self._sources, fields))
+            keys = [self._source(each) for each in names]
+            found = self._link.read("read the workflows", lambda client: client.mget(keys))
             ahead.sources = dict(zip(names, found, strict=True))
         return ahead.sources.pop(name)
 
-    def write(self, name: str, source: Buffer) -> None:
+    def write(self, name: str, source: Buffer, entry: Entry) -> None:
         """See ``WorkflowStore.write``."""
-        field, version = encoded(name), secrets.token_hex(8)
+        keys = [*self._keys(name), self.history.sources_key(name)]
+        arguments = [encoded(name), bytes(source), secrets.token_hex(8), entry.dump(), entry.digest]
+        self._link.run(f"write the workflow {name!r}", _WRITE, keys, arguments)
 
-        def change(client: Any) -> None:
-            with client.pipeline(transaction=True) as pipe:
-                pipe.hset(self._sources, field, bytes(source))
-                pipe.hset(self._index.stamps_key, field, version)
-                pipe.set(self._index.version_key, version)
-                pipe.execute()
-
-        self._link.write(f"write the workflow {name!r}", change)
-
-    def delete(self, name: str) -> bool:
+    def delete(self, name: str, entry: Entry) -> bool:
         """See ``WorkflowStore.delete``."""
         if not _is_name(name) or self._index.stamp(name) is None:
             return False
-        keys = [self._sources, self._index.stamps_key, self._index.version_key]
-        return bool(self._link.run(f"delete the workflow {name!r}", _DELETE, keys, [encoded(name)]))
+        arguments = [encoded(name), entry.dump()]
+        return bool(self._link.run(f"delete the workflow {name!r}", _DELETE, self._keys(name), arguments))
+
+    def _source(self, name: str) -> bytes:
+        return self._link.key("workflows", name)
+
+    def _keys(self, name: str) -> list[bytes]:
+        return [self._source(name), self._index.stamps_key, self._index.version_key, self.history.entries_key(name)]
+
+
+class RedisWorkflowHistory:
+    """The WorkflowHistory in Redis; the store writes it, together with the workflow."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+
+    def entries_key(self, name: str) -> bytes:
+        """The list of entries of a workflow."""
+        return self._link.key("history", name)
+
+    def sources_key(self, name: str) -> bytes:
+        """The hash of all sources that a workflow had, by digest."""
+        return self._link.key("sources", name)
+
+    def versions(self, name: str) -> list[Version]:
+        """See ``WorkflowHistory.versions``."""
+        if not _is_name(name):
+            return []
+        key = self.entries_key(name)
+        lines = self._link.read(f"read the history of {name!r}", lambda client: client.lrange(key, 0, -1))
+        return numbered(entry for line in lines if (entry := load_entry(line)) is not None)
+
+    def source(self, name: str, digest: str) -> bytes | None:
+        """See ``WorkflowHistory.source``."""
+        key = self.sources_key(name)
+        found: bytes | None = self._link.read(f"read the history of {name!r}", lambda client: client.hget(key, digest))
+        return found
+
+
+class RedisUseCounts:
+    """The UseCounts in a hash, with three fields for each workflow: calls, failures, last."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._key = link.key("uses")
+
+    def add(self, uses: Mapping[str, Use]) -> None:
+        """See ``UseCounts.add``."""
+
+        def count(client: Any) -> None:
+            with client.pipeline(transaction=True) as pipe:
+                for name, use in uses.items():
+                    pipe.hincrby(self._key, encoded(f"calls:{name}"), use.calls)
+                    pipe.hincrby(self._key, encoded(f"failures:{name}"), use.failures)
+                    pipe.hset(self._key, encoded(f"last:{name}"), use.last)
+                pipe.execute()
+
+        self._link.write("count the uses of workflows", count)
+
+    def read(self) -> Mapping[str, Use]:
+        """See ``UseCounts.read``."""
+        fields = self._link.read("read the uses of workflows", lambda client: client.hgetall(self._key))
+        found: dict[str, Use] = {}
+        for field, value in fields.items():
+            kind, _, name = field.decode("utf-8", "surrogateescape").partition(":")
+            known = found.get(name, Use())
+            if kind == "last":
+                found[name] = replace(known, last=value.decode())
+            elif kind == "calls":
+                found[name] = replace(known, calls=int(value))
+            else:
+                found[name] = replace(known, failures=int(value))
+        return found
 
 
 def _is_name(name: Any) -> bool:

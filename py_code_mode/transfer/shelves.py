@@ -22,10 +22,10 @@ from .artifacts import ArtifactShelf
 from .shelf import Item, Moved, Shelf
 
 
-def shelf(storage: StorageBackend, kind: str) -> Shelf:
-    """The things of that kind in ``storage``. Raises KeyError for a kind that is none."""
+def shelf(storage: StorageBackend, kind: str, author: str = "") -> Shelf:
+    """The things of that kind in ``storage``; ``author`` changes them. Raises KeyError for a kind that is none."""
     makers: dict[str, Callable[[], Shelf]] = {
-        "workflows": lambda: WorkflowShelf(storage.get_workflow_library()),
+        "workflows": lambda: WorkflowShelf(storage.get_workflow_library(), author),
         "tools": lambda: ToolShelf(storage.get_tool_store() if isinstance(storage, KeepsTools) else None),
         "deps": lambda: DependencyShelf(storage.get_dependency_store()),
         "artifacts": lambda: ArtifactShelf(storage.get_artifact_store()),
@@ -34,10 +34,14 @@ def shelf(storage: StorageBackend, kind: str) -> Shelf:
 
 
 class WorkflowShelf:
-    """The workflows; a broken one cannot be carried."""
+    """The workflows as they are now, without their history; what is put here is a new version by ``author``.
 
-    def __init__(self, library: WorkflowLibrary) -> None:
+    A broken one cannot be carried.
+    """
+
+    def __init__(self, library: WorkflowLibrary, author: str) -> None:
         self._library = library
+        self._author = author
         self._found: dict[str, Workflow] = {}
 
     def items(self) -> dict[str, Item]:
@@ -52,10 +56,10 @@ class WorkflowShelf:
         return self._found[name].source
 
     def take(self, name: str, other: WorkflowShelf, moved: Moved) -> None:
-        self._library.create(name, other.text(name))
+        self._library.create(name, other.text(name), author=self._author)
 
     def remove(self, name: str) -> None:
-        self._library.delete(name)
+        self._library.delete(name, author=self._author)
 
 
 def _why_not(workflow: Workflow) -> str | None:

@@ -40,12 +40,14 @@ class Change:
 class Transfer:
     """Compares the workspace ``source`` with ``target``, and carries what differs to ``target``.
 
-    Any two storages will do. ``kinds`` are some of KINDS. Blocking; raises StorageError when a storage is gone, while
-    trouble with one thing is told in its Change and never stops the rest.
+    Any two storages will do. ``kinds`` are some of KINDS, ``author`` is who saves workflows. Blocking; raises
+    StorageError when a storage is gone, while trouble with one thing is told in its Change and never stops the rest.
     """
 
-    def __init__(self, source: StorageBackend, target: StorageBackend, kinds: Sequence[str] = KINDS) -> None:
-        self._shelves = {kind: (shelf(source, kind), shelf(target, kind)) for kind in kinds}
+    def __init__(
+        self, source: StorageBackend, target: StorageBackend, kinds: Sequence[str] = KINDS, *, author: str = ""
+    ) -> None:
+        self._shelves = {kind: (shelf(source, kind), shelf(target, kind, author)) for kind in kinds}
         self._failures = 0
 
     def compare(self, progress: Progress | None = None) -> list[Change]:
@@ -154,9 +156,9 @@ def inventory(storage: StorageBackend, kinds: Sequence[str] = KINDS) -> list[tup
     return [(kind, item) for kind in kinds for item in shelf(storage, kind).items().values()]
 
 
-def remove(storage: StorageBackend, kind: str, names: Sequence[str]) -> list[Change]:
+def remove(storage: StorageBackend, kind: str, names: Sequence[str], *, author: str = "") -> list[Change]:
     """Remove the things of these names; what is not there is "!" in what it returns."""
-    there = shelf(storage, kind)
+    there = shelf(storage, kind, author)
     known = there.items()
     changes = []
     for name in names:

@@ -90,7 +90,8 @@ class Journal:
 
     def __init__(self) -> None:
         self._cells: deque[Cell] = deque()
-        self._count = 0
+        self.count = 0
+        """The number of the last cell that has begun."""
         self._size = 0
         self._lock = threading.Lock()
         self._readers: WeakSet[EventReader] = WeakSet()
@@ -106,8 +107,8 @@ class Journal:
         def hear(event: CellEvent) -> None:
             with self._lock:
                 if not cell.number:
-                    self._count += 1
-                    cell.number = self._count
+                    self.count += 1
+                    cell.number = self.count
                     self._cells.append(cell)
                 cell.add(event)
                 if cell.result is not None:

@@ -4,50 +4,21 @@ from __future__ import annotations
 
 import builtins
 import threading
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import Any
 
-from kernel_bootstrap.wire import Buffer
+from py_code_mode.artifacts.artifact import utc_now
 from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
 from py_code_mode.ranking import Document, Match, Ranker
 from py_code_mode.search.named import EmbedderLike, embedder
 from py_code_mode.search.ranker import MeaningRanker
 from py_code_mode.tools.hints import nearest
 
+from .analysis import with_tags
+from .history import DELETED, SAVED, Entry, Use, Version, diff
+from .store import WorkflowStore
 from .workflow import MAX_SOURCE_BYTES, Workflow, describe, parse, workflow_path
-
-
-class WorkflowStore(Protocol):
-    """Where the sources are kept. Only the library calls it, from several threads at once.
-
-    A name is whatever the storage has before ".py"; the library says which ones can be workflows. A stamp
-    is equal to an earlier one only if the source has not changed in between. All of it raises
-    StorageError when the storage fails.
-    """
-
-    def stamps(self) -> Mapping[str, Hashable]:
-        """The stamps of all workflows, by name. ``list`` and ``search`` ask for them at each call.
-
-        They do so in no time if it is the same mapping as before, which a store may give when nothing changed.
-        """
-        ...
-
-    def stamp(self, name: str) -> Hashable | None:
-        """The stamp of one, at a cost that does not grow with their number; None: there is no such."""
-        ...
-
-    def read(self, name: str) -> bytes | None:
-        """The source as stored; None: it is gone. Raises WorkflowInvalidError for what cannot be read."""
-        ...
-
-    def write(self, name: str, source: Buffer) -> None:
-        """Create or replace; a crash leaves the old source or the new one."""
-        ...
-
-    def delete(self, name: str) -> bool:
-        """Delete one; False: there is no such."""
-        ...
 
 
 class WorkflowLibrary:
@@ -82,39 +53,168 @@ class WorkflowLibrary:
         """
         workflow = self.get(name)
         if workflow is None:
-            hint = nearest(str(name), sorted(self._store.stamps()))
-            raise WorkflowNotFoundError(f"no workflow {name!r}{hint}", workflow=name)
+            raise self._not_found(name)
         if workflow.broken is not None:
             raise WorkflowInvalidError(f"workflow {name!r} is broken: {workflow.broken}", workflow=name)
         return workflow
 
-    def create(self, name: str, source: str, description: str = "") -> Workflow:
-        """Store a workflow; one of that name is replaced.
+    def create(
+        self, name: str, source: str, description: str = "", *, tags: Sequence[str] | None = None, author: str = ""
+    ) -> Workflow:
+        """Store a workflow; one of that name is replaced, and stays in the history. ``author`` says who does it.
 
         ``description`` becomes the module docstring of the source; an empty one keeps the docstring that the
-        source has. Raises WorkflowInvalidError (reason, line, what was expected) and stores nothing then.
+        source has. ``tags`` become those in the PEP 723 block of the source (``[tool.py-code-mode] tags``); None keeps
+        those that it has. Raises WorkflowInvalidError (reason, line, what was expected) and stores nothing then.
         """
+        workflow = self.check(name, source, description, tags)
+        self._write(workflow, author)
+        return workflow
+
+    def check(
+        self, name: str, source: str, description: str | None = "", tags: Sequence[str] | None = None
+    ) -> Workflow:
+        """What ``create`` would store. Raises as it does; a ``description`` of None need not be anywhere."""
         source = source.removeprefix("\ufeff") if isinstance(source, str) else source
         workflow = parse(name, source)
+        if tags is not None:
+            try:
+                workflow = parse(name, with_tags(source, tags))
+            except ValueError as error:
+                if isinstance(error, WorkflowInvalidError):
+                    raise
+                raise WorkflowInvalidError(f"{workflow_path(name)}: {error}", workflow=name) from None
+        if description is None:
+            return workflow
         if not isinstance(description, str):
             raise WorkflowInvalidError(
                 f"the description of a workflow is a string, not {type(description).__name__}", workflow=name
             )
         if description.strip():
-            workflow = parse(name, describe(name, source, description.strip()))
+            workflow = parse(name, describe(name, workflow.source, description.strip()))
         elif not workflow.description:
             raise WorkflowInvalidError(
                 f"workflow {name!r} has no description: give one, or begin its source with a docstring",
                 workflow=name,
             )
-        self._store.write(name, workflow.source.encode())
         return workflow
 
-    def delete(self, name: str) -> bool:
-        """Delete a workflow, broken ones too; False: there is no such."""
+    def delete(self, name: str, *, author: str = "") -> bool:
+        """Delete a workflow, broken ones too; False: there is no such. Its history stays."""
         with self._lock:
             self._parsed.pop(name, None)
-        return self._store.delete(name)
+        return self._store.delete(name, Entry("", utc_now(), author, DELETED))
+
+    def history(self, name: str) -> builtins.list[Version]:
+        """Every version of a workflow, the oldest first, those from before it was deleted too.
+
+        Raises WorkflowNotFoundError when there never was one.
+        """
+        versions = self._store.history.versions(name) if isinstance(name, str) else []
+        if not versions:
+            self.require(name)  # a broken one that has no versions, such as a folder, says so
+        return versions
+
+    def version(self, name: str, number: int | None = None) -> tuple[Workflow, Version]:
+        """Version ``number`` of a workflow, by default the newest one that is not a deletion. It may be broken.
+
+        Raises WorkflowNotFoundError, which names the versions that there are.
+        """
+        versions = self.history(name)
+        kept = [version for version in versions if not version.deleted]
+        found = [version for version in kept if number in (None, version.number)]
+        if not found or isinstance(number, bool):
+            told = f"it has {_spans([version.number for version in kept])}"
+            raise WorkflowNotFoundError(f"workflow {name!r} has no version {number!r}: {told}", workflow=name)
+        source = self._store.history.source(name, found[-1].entry.digest)
+        if source is None:
+            raise StorageError(
+                f"the source of version {found[-1].number} of workflow {name!r} is gone from its storage"
+            )
+        return _parse_or_broken(name, source, None), found[-1]
+
+    def describe(self, name: str, number: int | None = None) -> dict[str, Any] | None:
+        """All that is known of a workflow, or of its version ``number``; None: there is no such workflow.
+
+        ``Workflow.to_dict()`` with ``signature``, ``version``, ``created`` (its first version), ``updated`` (this one)
+        and ``author`` (of this one); these four are None for a broken one that has no versions, such as a folder.
+        """
+        workflow = self.get(name)
+        if number is not None:
+            workflow, version = self.version(name, number)
+            versions = [each for each in self.history(name) if each.number <= version.number]
+        elif workflow is None:
+            return None
+        else:
+            versions = self._store.history.versions(name)
+        begins = 0
+        for index, each in enumerate(versions):
+            if each.deleted:
+                begins = index + 1
+        alive = versions[begins:]
+        about: dict[str, Any] = dict.fromkeys(("version", "created", "updated", "author"))
+        if alive:
+            newest = alive[-1]
+            about = {
+                "version": newest.number,
+                "created": alive[0].entry.created,
+                "updated": newest.entry.created,
+                "author": newest.entry.author,
+            }
+        return workflow.to_dict() | {"signature": workflow.call()} | about
+
+    def diff(self, name: str, old: int | None = None, new: int | None = None) -> str:
+        """The unified diff from version ``old`` to ``new`` of a workflow, "" where they are the same.
+
+        By default from the version before ``new``, and to the newest one.
+        """
+        workflow, version = self.version(name, new)
+        if old is None:
+            before = [each.number for each in self.history(name) if each.number < version.number and not each.deleted]
+            if not before:
+                return diff(name, ("nothing", ""), (f"version {version.number}", workflow.source))
+            old = before[-1]
+        earlier, _ = self.version(name, old)
+        return diff(name, (f"version {old}", earlier.source), (f"version {version.number}", workflow.source))
+
+    def rollback(self, name: str, number: int, *, author: str = "") -> Workflow:
+        """Make version ``number`` of a workflow the newest one again, also of one that was deleted.
+
+        Raises WorkflowNotFoundError, and WorkflowInvalidError where that version is broken.
+        """
+        if number is None:
+            raise TypeError("rollback takes the number of a version")
+        workflow, _ = self.version(name, number)
+        if workflow.broken is not None:
+            raise WorkflowInvalidError(
+                f"version {number} of workflow {name!r} is broken: {workflow.broken}", workflow=name
+            )
+        self._write(workflow, author, f"rolled back to {number}")
+        return workflow
+
+    def _write(self, workflow: Workflow, author: str, change: str = SAVED) -> None:
+        entry = Entry(workflow.digest, utc_now(), author, change)
+        self._store.write(workflow.name, workflow.source.encode(), entry)
+
+    def count(self, uses: Mapping[str, Use]) -> None:
+        """Count calls of workflows in."""
+        self._store.uses.add(uses)
+
+    def uses(self) -> Mapping[str, Use]:
+        """How often each workflow was called, those that are gone included."""
+        return self._store.uses.read()
+
+    def stats(self, name: str | None = None) -> builtins.list[dict[str, Any]]:
+        """``name``, ``calls``, ``failures`` and ``last_used`` of every workflow, or of one; often called ones first.
+
+        Raises WorkflowNotFoundError.
+        """
+        if name is not None and self._store.stamp(name) is None:
+            raise self._not_found(name)
+        names = sorted(self._store.stamps()) if name is None else [name]
+        uses = self.uses()
+        found = [{"name": each} | uses.get(each, Use()).to_dict() for each in names]
+        return sorted(found, key=lambda row: -row["calls"])
 
     def search(self, query: str, limit: int = 5) -> builtins.list[Workflow]:
         """At most ``limit`` workflows that can be invoked, the best match first; all for an empty query.
@@ -128,6 +228,16 @@ class WorkflowLibrary:
         listing = self._listing()
         matches = self._ranker.rank(query, listing.documents, limit)
         return [(listing.usable[match.index], match) for match in matches]
+
+    def stubs(self) -> str:
+        """The types of all workflows, as the text of a ``.pyi`` file."""
+        from .stubs import stubs
+
+        return stubs(self.list())
+
+    def _not_found(self, name: object) -> WorkflowNotFoundError:
+        hint = nearest(str(name), sorted(self._store.stamps()))
+        return WorkflowNotFoundError(f"no workflow {name!r}{hint}", workflow=name)
 
     def _listing(self) -> _Listing:
         stamps = self._store.stamps()
@@ -200,6 +310,18 @@ def _parse_or_broken(name: str, data: bytes, known: Workflow | None) -> Workflow
         return Workflow(name, path=workflow_path(name), source=source, broken=error.message)
 
 
+def _spans(numbers: builtins.list[int]) -> str:
+    """ "versions 1 to 3, 5"."""
+    parts: builtins.list[str] = []
+    for number in numbers:
+        if parts and number - 1 == int(parts[-1].split()[-1]):
+            parts[-1] = f"{parts[-1].split()[0]} to {number}"
+        else:
+            parts.append(str(number))
+    return f"version{'s' * (len(numbers) > 1)} {', '.join(parts)}"
+
+
 def _document(workflow: Workflow) -> Document:
     words = [f"{parameter.name} {parameter.doc}" for parameter in workflow.parameters]
-    return Document(workflow.name, " ".join([workflow.description, *words]), workflow.source)
+    described = [workflow.description, *workflow.requires.tags, *words]
+    return Document(workflow.name, " ".join(described), workflow.source)

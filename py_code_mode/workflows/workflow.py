@@ -9,15 +9,20 @@ import keyword
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from py_code_mode.errors import WorkflowInvalidError
 
+from .analysis import MetadataError, Requires, analyse
+
 MAX_SOURCE_BYTES = 1 << 20
 """Longer sources are refused: nobody reads them, and parsing them would stop everything else."""
 
-RESERVED = frozenset({"list", "search", "get", "create", "delete", "invoke"})
+RESERVED = frozenset(
+    {"list", "search", "get", "create", "delete", "invoke"}
+    | {"history", "diff", "rollback", "stats", "test", "promote", "stubs"}
+)
 """Names that the ``workflows`` namespace has for itself."""
 
 _MAX_NAME_BYTES = 252  # with ".py" the 255 bytes of a file name
@@ -78,7 +83,8 @@ class Workflow:
     """A workflow as it was parsed. ``broken`` says why it cannot be invoked; None: it can.
 
     ``path`` is the name of its file for tracebacks ("workflows/fetch_json.py"), ``digest`` the SHA-256 of
-    ``source`` in hexadecimal. A broken one has no parameters, and no source when it could not be read.
+    ``source`` in hexadecimal, ``requires`` what its source uses. A broken one has no parameters, and no source when it
+    could not be read.
     """
 
     name: str
@@ -89,6 +95,7 @@ class Workflow:
     path: str = ""
     digest: str = ""
     broken: str | None = None
+    requires: Requires = field(default=Requires(), repr=False)
 
     def signature(self) -> str:
         """One line, as in ``fetch_json(url: str, limit: int = 10) -> dict``."""
@@ -103,6 +110,10 @@ class Workflow:
         returns = f" -> {self.returns}" if self.returns is not None else ""
         return f"{self.name}({', '.join(parts)}){returns}"
 
+    def call(self) -> str:
+        """``signature()``; of a broken one its name."""
+        return self.name if self.broken is not None else self.signature()
+
     def summary(self) -> dict[str, Any]:
         """``name``, ``description``, ``parameters`` (a dict each), and ``broken`` only when it is."""
         found: dict[str, Any] = {
@@ -115,8 +126,20 @@ class Workflow:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """``summary()`` with ``source``."""
-        return self.summary() | {"source": self.source}
+        """``summary()`` with ``source``, ``returns`` (source text, or None), ``tags``, and what it ``requires``:
+        ``tools``, ``workflows``, imported ``packages`` and declared ``dependencies``, a list each."""
+        requires = self.requires
+        return self.summary() | {
+            "source": self.source,
+            "returns": self.returns,
+            "tags": [*requires.tags],
+            "requires": {
+                "tools": [*requires.tools],
+                "workflows": [*requires.workflows],
+                "packages": [*requires.packages],
+                "dependencies": [*requires.dependencies],
+            },
+        }
 
 
 def workflow_path(name: str) -> str:
@@ -173,6 +196,9 @@ def parse(name: str, source: str) -> Workflow:
     try:
         parameters = tuple(_parameters(run))
         returns = ast.unparse(run.returns) if run.returns else None
+        requires = analyse(tree, source)
+    except MetadataError as error:
+        raise _invalid(name, error.reason, error.line) from None
     except RecursionError:
         raise _invalid(name, "its annotations are nested too deeply", run.lineno) from None
     return Workflow(
@@ -183,6 +209,7 @@ def parse(name: str, source: str) -> Workflow:
         source=source,
         path=path,
         digest=hashlib.sha256(data).hexdigest(),
+        requires=requires,
     )
 
 
