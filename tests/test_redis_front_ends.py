@@ -15,6 +15,7 @@ import redis
 from py_code_mode import RedisStorage, Session
 
 from .frontends import add_kernelspec, jupyter_path, kernel_of, run, shown
+from .labs import lab
 from .redis_servers import RedisServer
 
 PASSWORD = "hush/hush"
@@ -77,6 +78,18 @@ def test_a_kernelspec_starts_a_kernel_on_it_with_the_tools_of_a_directory(tmp_pa
         assert shown(client, "[tool['name'] for tool in tools.list()]") == ["own"]
         assert shown(client, "artifacts.save('from a notebook', 1)['name']") == "from a notebook"
         assert shown(client, "import os; 'TEAM_PASSWORD' in os.environ") is False
+
+
+def test_lab_has_its_kernel_on_the_files_of_the_current_directory_and_shows_no_password(server, own, monkeypatch):
+    monkeypatch.chdir(own)
+    written = f"unix://:{quote(PASSWORD, safe='')}@{server.path}?prefix=team"
+    with lab(written, own / "user", "--tools", str(own)) as running:
+        status, specs = running.ask("GET", "api/kernelspecs")
+        assert (status, specs["default"]) == (200, "redis-team")
+        assert "hush" not in json.dumps(specs)
+        assert "own.yaml" in [item["name"] for item in running.ask("GET", "api/contents")[1]["content"]]
+        status, _ = running.ask("POST", "api/kernels", {"name": "redis-team"})
+        assert status == 201
 
 
 def test_the_magics_open_it_and_show_no_password(server, url, own, tmp_path):
