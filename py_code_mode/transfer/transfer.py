@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
-from py_code_mode.errors import ArtifactNameError, CodeModeError, StorageError
+from py_code_mode.errors import ArtifactNameError, CodeModeError, RequirementError, StorageError
 from py_code_mode.storage.base import StorageBackend
 
 from .shelf import KINDS, Item
@@ -18,9 +18,6 @@ Mark = Literal["+", "-", "~", "=", "!"]
 
 Progress = Callable[[float, int, str], None]
 """Hears how many things are done, how many there are, and the name of the present one."""
-
-_PATIENCE = 3
-"""Storage errors in a row after which a storage counts as gone: each may have cost its whole timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Transfer:
         self, source: StorageBackend, target: StorageBackend, kinds: Sequence[str] = KINDS, *, author: str = ""
     ) -> None:
         self._shelves = {kind: (shelf(source, kind), shelf(target, kind, author)) for kind in kinds}
-        self._failures = 0
+        self._storages = (source, target)
 
     def compare(self, progress: Progress | None = None) -> list[Change]:
         """Everything that one of the two has, by kind: what the source has, in its order, then the rest."""
@@ -67,9 +64,12 @@ class Transfer:
         if change.mark not in ("+", "-", "~"):
             return ""
         source, target = self._shelves[change.kind]
-        before = "" if change.mark == "+" else target.text(change.name)
-        after = "" if change.mark == "-" else source.text(change.name)
         path = f"{change.kind}/{change.name}"
+        try:
+            before = "" if change.mark == "+" else target.text(change.name)
+            after = "" if change.mark == "-" else source.text(change.name)
+        except CodeModeError as error:  # a part of it is gone
+            return f"{path}: {error.message}\n"
         lines = difflib.unified_diff(
             _lines(before),
             _lines(after),
@@ -87,21 +87,21 @@ class Transfer:
         things or the new, each whole, and never less than there is to be. What was saved to the target since
         ``compare`` is replaced where it is in ``changes``.
         """
-        tell = progress or _silent
-        todo = [change for change in changes if change.mark in ("+", "~")]
-        gone = [change for change in changes if change.mark == "-"] if clear else []
+        tell, asked = progress or _silent, list(changes)
+        todo = [change for change in asked if change.mark in ("+", "~")]
+        gone = [change for change in asked if change.mark == "-"] if clear else []
         total, late = len(todo) + len(gone), []
         for index, change in enumerate(todo):
-            made, again = self._taken(change, index, total, tell)
-            if again and gone:
+            error = self._take(change, index, total, tell)
+            if gone and isinstance(error, ArtifactNameError):
                 late.append(change)  # its name is free when the target's own are gone
             else:
-                yield made
+                yield _outcome(change, error)
         for index, change in enumerate(gone, len(todo)):
             tell(index, total, f"{change.kind}/{change.name}")
-            yield self._tried(change, partial(self._shelves[change.kind][1].remove, change.name))
+            yield _outcome(change, self._attempt(partial(self._shelves[change.kind][1].remove, change.name)))
         for change in late:
-            yield self._taken(change, total - 1, total, tell)[0]
+            yield _outcome(change, self._take(change, total - 1, total, tell))
 
     def _compared(self, kind: str, name: str, there: Item | None, here: Item | None) -> Change:
         if there is None:
@@ -111,44 +111,40 @@ class Transfer:
         if here is None:
             return Change(kind, name, "+")
         source, target = self._shelves[kind]
-        equal = False
+        same: list[bool] = []
+        error = self._attempt(lambda: same.append(source.same(name, target)))
+        return _outcome(Change(kind, name, "=" if same == [True] else "~"), error)
 
-        def look() -> None:
-            nonlocal equal
-            equal = source.same(name, target)
-
-        tried = self._tried(Change(kind, name, "~"), look)
-        return Change(kind, name, "=") if equal else tried
-
-    def _taken(self, change: Change, index: int, total: int, tell: Progress) -> tuple[Change, bool]:
-        """The change as it was made; True: its name was taken."""
+    def _take(self, change: Change, index: int, total: int, tell: Progress) -> CodeModeError | None:
         source, target = self._shelves[change.kind]
         label = f"{change.kind}/{change.name}"
         tell(index, total, label)
-        taken = False
+        return self._attempt(lambda: target.take(change.name, source, lambda part: tell(index + part, total, label)))
 
-        def take() -> None:
-            nonlocal taken
-            try:
-                target.take(change.name, source, lambda part: tell(index + part, total, label))
-            except ArtifactNameError:
-                taken = True
-                raise
-
-        return self._tried(change, take), taken
-
-    def _tried(self, change: Change, do: Callable[[], None]) -> Change:
+    def _attempt(self, do: Callable[[], None]) -> CodeModeError | None:
+        """Why it failed; raises StorageError when a storage is gone."""
         try:
             do()
         except StorageError as error:
-            self._failures += 1
-            if self._failures >= _PATIENCE:
+            if self._is_gone():
                 raise
-            return replace(change, mark="!", problem=error.message)
+            return error
         except CodeModeError as error:
-            return replace(change, mark="!", problem=error.message)
-        self._failures = 0
-        return change
+            return error
+        return None
+
+    def _is_gone(self) -> bool:
+        """Whether it was not the fault of one thing: a storage does not answer the smallest question."""
+        try:
+            for storage in self._storages:
+                storage.get_dependency_store().read()
+        except StorageError:
+            return True
+        return False
+
+
+def _outcome(change: Change, error: CodeModeError | None) -> Change:
+    return change if error is None else replace(change, mark="!", problem=error.message)
 
 
 def inventory(storage: StorageBackend, kinds: Sequence[str] = KINDS) -> list[tuple[str, Item]]:
@@ -168,9 +164,7 @@ def remove(storage: StorageBackend, kind: str, names: Sequence[str], *, author: 
         try:
             there.remove(name)
             changes.append(Change(kind, name, "-"))
-        except StorageError:
-            raise
-        except CodeModeError as error:
+        except RequirementError as error:
             changes.append(Change(kind, name, "!", error.message))
     return changes
 
