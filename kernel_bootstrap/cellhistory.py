@@ -23,12 +23,16 @@ class Binding:
     order: int
     node: ast.stmt | None
 
+    def is_lambda(self) -> bool:
+        """Whether it is a function without a ``def``."""
+        return isinstance(self.node, ast.Assign | ast.AnnAssign) and isinstance(self.node.value, ast.Lambda)
+
 
 class CellHistory:
     """The earlier cells; lines that are no Python are left out."""
 
     def __init__(self, cells: Sequence[str]) -> None:
-        self._bindings: dict[str, Binding] = {}
+        self._bindings: dict[str, list[Binding]] = {}
         self._dotted: dict[str, list[str]] = {}
         self.futures: dict[str, None] = {}
         self._count = 0
@@ -43,19 +47,24 @@ class CellHistory:
 
     def get(self, name: str) -> Binding | None:
         """What bound ``name`` last, None where no cell did."""
-        return self._bindings.get(name)
+        found = self._bindings.get(name)
+        return found[-1] if found else None
 
-    def imports(self, name: str) -> list[str]:
-        """The import statements for ``name`` as they were written, where importing bound it; else none."""
-        binding = self._bindings.get(name)
-        if binding is None or not isinstance(binding.node, ast.Import | ast.ImportFrom):
-            return []
-        for alias in binding.node.names:
-            if isinstance(binding.node, ast.Import) and name == (alias.asname or alias.name.partition(".")[0]):
-                return self._dotted[name] if alias.asname is None else [f"import {alias.name} as {name}"]
-            if isinstance(binding.node, ast.ImportFrom) and name == (alias.asname or alias.name):
-                return [from_import(binding.node, alias.name, name)]
-        return [from_import(binding.node, name, name)] if isinstance(binding.node, ast.ImportFrom) else []
+    def before(self, name: str, binding: Binding) -> Binding | None:
+        """What had bound ``name`` when ``binding`` did so again."""
+        return next((found for found in reversed(self._bindings[name]) if found.order < binding.order), None)
+
+    def imports(self, name: str, binding: Binding | None) -> list[str]:
+        """The import statements for ``name`` as they were written, where ``binding`` is an import; else none."""
+        node = binding.node if binding is not None else None
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if name == (alias.asname or alias.name.partition(".")[0]):
+                    return self._dotted[name] if alias.asname is None else [f"import {alias.name} as {name}"]
+        if isinstance(node, ast.ImportFrom):
+            names = {alias.asname or alias.name: alias.name for alias in node.names}
+            return [from_import(node, names.get(name, name), name)]
+        return []
 
     def _add(self, source: CellSource, statement: ast.stmt) -> None:
         self._count += 1
@@ -66,7 +75,8 @@ class CellHistory:
             scope = Scope()
             scope.run([node])
             for name in scope.bound:
-                self._bindings[name] = Binding(source, self._count, node if _is_telling(node, name) else None)
+                telling = node if _is_telling(node, name) else None
+                self._bindings.setdefault(name, []).append(Binding(source, self._count, telling))
         if isinstance(statement, ast.Import):
             for alias in statement.names:
                 if alias.asname is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from .cellhistory import CellHistory
 from .cellsource import CellSource
 from .scopes import Scope, imported
 
@@ -40,8 +41,8 @@ class CellImports:
         """The moved imports, in their order."""
         return [ast.unparse(node) for node in self._moved]
 
-    def move(self, *, postponed: bool) -> None:
-        """Take out what can go to the top: not what nothing else may come before, or gives its name another meaning."""
+    def move(self, history: CellHistory, *, postponed: bool) -> None:
+        """Take out what can go to the top: where nothing before it matters, and its names mean nothing else."""
         self.others = Scope(postponed=postponed)
         movable: list[tuple[CellSource, Import]] = []
         stays = False
@@ -57,6 +58,11 @@ class CellImports:
         for _, node in movable:
             for name, meaning in _meanings(node):
                 meanings.setdefault(name, set()).add(meaning)
+        for name in meanings:
+            binding = history.get(name)
+            if binding is not None:
+                earlier = dict(_meanings(binding.node)) if isinstance(binding.node, Import) else {}
+                meanings[name].add(earlier.get(name, ""))
         taken = self.others.bound | {"run"} | {name for name, several in meanings.items() if len(several) > 1}
         for cell, node in movable:
             names = imported(node)

@@ -30,8 +30,7 @@ class ShellCells:
 
     def sources(self) -> Mapping[int, str]:
         """See ``Cells``."""
-        shell = _shell()
-        inputs = enumerate(shell.history_manager.input_hist_raw[: shell.execution_count])
+        inputs = enumerate(_shell().history_manager.input_hist_raw[:-1])  # the last is the one that runs
         return {number: source for number, source in inputs if source}
 
 

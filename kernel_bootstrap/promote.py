@@ -105,12 +105,12 @@ class _Promotion:
         self._notes: list[str] = []
         self._seen: set[str] = set()
         self._parameters: dict[str, Any] = {}
-        self._carried: dict[str, _Carried] = {}
+        self._carried: list[_Carried] = []
         self._imports: dict[str, list[str]] = {}
         self._moved = CellImports(cells)
         self._futures = {**history.futures, **self._moved.futures}
         self._postponed = "annotations" in self._futures
-        self._moved.move(postponed=self._postponed)
+        self._moved.move(history, postponed=self._postponed)
         self._locals = self._moved.others.own
 
     def draft(self) -> Draft:
@@ -122,7 +122,7 @@ class _Promotion:
         for name in [*scope.needed, *(name for name in scope.doubtful if name in self._history)]:
             self._need(name)
         inside = self._inside(scope.declared)
-        carried = sorted(self._carried.values(), key=lambda found: found.order)
+        carried = sorted(self._carried, key=lambda found: found.order)
         inner = [found for found in carried if found.name in inside]
         self._refuse_classes([scope, *(found.scope for found in inner)], inside)
         for source in [*self._cells, *(found.source for found in inner)]:
@@ -141,7 +141,7 @@ class _Promotion:
         binding = self._history.get(name)
         if binding is None and self._is_given(name):
             return
-        statements = self._history.imports(name)
+        statements = self._history.imports(name, binding)
         if statements:
             self._imports[name] = statements
         elif binding is not None and isinstance(binding.node, DEFINITIONS):
@@ -160,20 +160,42 @@ class _Promotion:
         return hasattr(builtins, name)  # whatever the shell has put in its place, such as its own open()
 
     def _carry(self, name: str, binding: Binding) -> None:
-        found = self._carried[name] = _Carried(name, binding, postponed=self._postponed)
+        found = _Carried(name, binding, postponed=self._postponed)
+        self._carried.append(found)
+        if name in found.scope.needed:
+            self._need_earlier(name, binding)
         for need in found.needs:
             self._need(need)
 
+    def _need_earlier(self, name: str, binding: Binding) -> None:
+        """What ``name`` was before ``binding`` made something else of it, as in ``f = cache(f)``."""
+        earlier = self._history.before(name, binding)
+        if earlier is None or earlier.node is None:
+            self._notes.append(f"{name!r} is made of what it was before, which is not known any more")
+            return
+        statements = self._history.imports(name, earlier)
+        if statements:
+            self._imports[name] = statements
+        else:
+            self._carry(name, earlier)
+
     def _need_value(self, name: str, value: Any, binding: Binding | None) -> None:
-        found = self._import_of(value)
+        changed = (
+            name in self._locals
+        )  # then the value is the one after the cells, which says nothing of the one before
+        found = None if changed else self._import_of(value)
         if found is not None:
             text, own = found
             self._imports[name] = [text if own == name else f"{text} as {name}"]
-        elif binding is not None and binding.node is not None and is_code(value):
+        elif (
+            binding is not None
+            and binding.node is not None
+            and (is_code(value) if not changed else binding.is_lambda())
+        ):
             self._carry(name, binding)
         else:
             self._parameters[name] = value
-            if name in self._locals:
+            if changed:
                 self._notes.append(f"the cells give {name!r} another value: what it has now is the one after them")
 
     @staticmethod
@@ -193,7 +215,7 @@ class _Promotion:
     def _inside(self, declared: set[str]) -> set[str]:
         """The names that belong to ``run``: what it binds, and definitions and imports that have to be seen with it."""
         inside = {*self._parameters, *self._locals, *declared, "run", "__name__"}
-        waiting = list(self._carried.values())
+        waiting = list(self._carried)
         while True:
             found = [item for item in waiting if item.name in inside or item.scope.declared or inside & {*item.needs}]
             if not found:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType
 
 _POSTPONED = __future__.annotations.compiler_flag
-_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS", "DELETE_GLOBAL"})
 
 
 class _State:
@@ -221,8 +221,7 @@ class Scope:
                 self._inner(node, lazy=True)
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
                 self._inner(node, lazy=False)
-                # A walrus inside, which binds its name out here, may never be reached.
-                self._perhaps(inner.target for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr))
+                self._walruses(node)
             case ast.IfExp(test, body, orelse):
                 self._expressions([test])
                 self._perhaps([body], [orelse])
@@ -238,6 +237,17 @@ class Scope:
                     self._bind(captured)
             case _:
                 self._expressions(ast.iter_child_nodes(node))
+
+    def _walruses(self, node: ast.AST) -> None:
+        """What ``:=`` in a comprehension binds out here, perhaps, and reads before that, as a running total does."""
+        targets = {inner.target.id for inner in ast.walk(node) if isinstance(inner, ast.NamedExpr)}
+        bound: set[str] = set()
+        for name in _in_order(node) if targets else ():
+            if isinstance(name.ctx, ast.Store):
+                bound.add(name.id)
+            elif name.id in targets - bound:
+                self._load(name.id)
+        self._perhaps([ast.Name(name, ast.Store()) for name in targets])
 
     def _perhaps(self, *ways: Iterable[ast.AST]) -> None:
         """Follow expressions of which one way or none is taken."""
@@ -282,6 +292,22 @@ def starred(node: ast.ImportFrom) -> list[str]:
     return [str(name) for name in names]
 
 
+def _in_order(node: ast.AST) -> Iterator[ast.Name]:
+    """The names that an expression reads, and binds with ``:=``, in the order of its evaluation."""
+    if isinstance(node, ast.Name):
+        yield node
+    elif isinstance(node, ast.NamedExpr):
+        yield from _in_order(node.value)
+        yield node.target
+    elif isinstance(node, ast.comprehension):
+        for part in (node.iter, *node.ifs):
+            yield from _in_order(part)
+    elif not isinstance(node, ast.Lambda):
+        # The element of a comprehension stands before its loops.
+        for child in sorted(ast.iter_child_nodes(node), key=lambda child: not isinstance(child, ast.comprehension)):
+            yield from _in_order(child)
+
+
 def _globals(node: ast.AST, postponed: bool) -> tuple[list[str], list[str]]:
     """The names of its surroundings that ``node`` reads: when it is evaluated, and in the functions that it makes.
 
@@ -306,6 +332,8 @@ def _inside(code: CodeType) -> Iterator[CodeType]:
 def _read(code: CodeType) -> list[str]:
     instructions = list(dis.get_instructions(code))
     own = {found.argval for found in instructions if found.opname == "STORE_NAME"}  # of a class
+    if "__module__" in own:
+        own.add("__name__")  # which every class reads for its module
     return [found.argval for found in instructions if found.opname in _LOADS and found.argval not in own]
 
 

@@ -16,9 +16,9 @@ from ipykernel.compiler import XCachingCompiler
 from ipykernel.displayhook import ZMQShellDisplayHook
 from ipykernel.zmqshell import ZMQDisplayPublisher, ZMQInteractiveShell
 from IPython.core.formatters import DisplayFormatter
-from traitlets import Type
+from traitlets import Type, default
 
-from . import debugger, tracebacks
+from . import debugger, prompts, tracebacks
 from .history import CellHistory
 from .interrupts import Interrupts
 from .loops import explain_plain_result
@@ -119,6 +119,10 @@ class CellShell(ZMQInteractiveShell):
     error: BaseException | None = None
     cell_result: Any = None
     """IPython's result of the last cell of the main thread; ``last_execution_result`` may be a subshell's."""
+
+    @default("input_transformer_manager")
+    def _transformers(self) -> Any:
+        return prompts.transformers()
 
     def init_environment(self) -> None:
         # Unlike stock: no forced colours, since the output is read by programs as often as by people.

@@ -39,6 +39,10 @@ class Annotator:
     def of(self, value: Any, depth: int = 2) -> str:
         """The annotation for ``value``; ``Any`` where its type cannot be named."""
         kind = type(value)
+        if (
+            str(kind.__module__).partition(".")[0] == __package__
+        ):  # what the namespaces give is a list or dict to people
+            kind = next((base for base in kind.__mro__ if base.__module__ == "builtins"), kind)
         if kind in _PLAIN:
             return self._builtin(kind)
         if value is None:

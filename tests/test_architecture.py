@@ -19,7 +19,13 @@ LAYERS = (
         "py_code_mode.__main__",
         "py_code_mode",
     ),  # the last for its lazy exports
-    ("py_code_mode.session", "py_code_mode.asking", "py_code_mode.startedrun", "py_code_mode.watch"),
+    (
+        "py_code_mode.session",
+        "py_code_mode.asking",
+        "py_code_mode.trying",
+        "py_code_mode.startedrun",
+        "py_code_mode.watch",
+    ),
     ("py_code_mode.workspace",),
     ("py_code_mode.executors",),
     ("py_code_mode.inprocess",),

@@ -125,6 +125,33 @@ def test_an_embedder_given_to_the_storage_searches_its_workflows(prefix):
     assert [workflow.name for workflow in library.search("height", 1)] == ["one"]
 
 
+class Named:
+    """An embedder with a name, and the texts that it was given."""
+
+    name = "test"
+
+    def __init__(self):
+        self.texts = []
+
+    def embed(self, texts):
+        self.texts += texts
+        return numpy.array([[len(text), text.count("e")] for text in texts], "f4")
+
+
+def test_a_text_is_embedded_once_for_all_machines(prefix, client, monkeypatch):
+    first, second, third = Named(), Named(), Named()
+    storage_of(prefix).get_workflow_library().create("one", SOURCE.format(1), "How many metres")
+    storage_of(prefix, embedder=first).get_workflow_library().search("height")
+    assert first.texts == ["one How many metres", "height"]
+    storage_of(prefix, embedder=second).get_workflow_library().search("height")
+    assert second.texts == ["height"]
+    monkeypatch.setattr("py_code_mode.storage.redis_vectors._MOST", 1)
+    storage_of(prefix).get_workflow_library().create("two", SOURCE.format(1), "Another")
+    storage_of(prefix, embedder=third).get_workflow_library().search("height")
+    assert third.texts == ["two Another", "height"]
+    assert client.hlen(f"{{{prefix}}}:vectors") == 1  # begun anew
+
+
 def test_what_one_storage_changes_another_sees_at_its_next_call(prefix):
     one, other = storage_of(prefix), storage_of(prefix)
     library, artifacts = other.get_workflow_library(), other.get_artifact_store()

@@ -237,7 +237,18 @@ def test_whatever_names_and_descriptions_hold_is_escaped_and_bounded(text: str):
     written = {**parameter, "annotation": text, "default_text": text}
     call = {"name": text, "signature": text, "description": text, "parameters": [written] * 300}
     tool = {"name": text, "description": text, "tags": [text] * 100, "callables": [call] * 5}
-    workflow = {"name": text, "signature": text, "description": text, "parameters": [parameter] * 300}
+    workflow = {
+        "name": text,
+        "signature": text,
+        "description": text,
+        "parameters": [parameter] * 300,
+        "tags": [text] * 100,
+        "version": 1,
+        "updated": text,
+        "author": text,
+        "requires": dict.fromkeys(("tools", "workflows", "packages", "dependencies"), [text] * 1000),
+    }
+    version = {"version": 1, "created": text, "author": text, "change": text}
     artifact = {
         "name": text,
         "format": text,
@@ -256,6 +267,8 @@ def test_whatever_names_and_descriptions_hold_is_escaped_and_bounded(text: str):
         views.workflows([workflow] * 10_000),
         views.workflows([{**workflow, "broken": text}] * 10_000),
         views.workflow({**workflow, "source": text, "broken": text}),
+        views.versions(text, [version] * 10_000),
+        views.uses([{"name": text, "calls": 1, "failures": 1, "last_used": text}] * 10_000),
         views.deps([(text, text)] * 10_000),
         previews.artifacts([artifact] * 10_000),
         previews.artifact(artifact, {"format": "text", "details": {}, "size": 5, "data": b"<b>\0\xff"}),

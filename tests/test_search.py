@@ -20,7 +20,7 @@ from py_code_mode.ranking import Document, KeywordRanker
 from py_code_mode.search.embedder import DEFAULT
 from py_code_mode.search.named import embedder
 from py_code_mode.search.ranker import MeaningRanker
-from py_code_mode.search.vectors import KeptEmbedder
+from py_code_mode.search.vectors import DiskVectors, KeptEmbedder
 from py_code_mode.storage.file import FileStorage
 from py_code_mode.storage.memory import MemoryStorage
 from tests.retrieval.items import DOCUMENTS, WITH_WORDS, WITHOUT_WORDS
@@ -213,12 +213,12 @@ def test_fifty_thousand_documents_are_searched_in_milliseconds_once_they_are_kno
 
 def test_vectors_are_kept_on_disk_by_the_hash_of_the_text(tmp_path):
     file, counting = tmp_path / "below" / "vectors.sqlite", Counting()
-    first = KeptEmbedder(counting, "a", file).embed(["rain", "sun", "rain"])
+    first = KeptEmbedder(counting, "a", DiskVectors(file)).embed(["rain", "sun", "rain"])
     assert counting.texts == ["rain", "sun"]
-    again = KeptEmbedder(counting, "a", file).embed(["sun", "snow", "rain"])
+    again = KeptEmbedder(counting, "a", DiskVectors(file)).embed(["sun", "snow", "rain"])
     assert counting.texts == ["rain", "sun", "snow"]
     assert np.array_equal(again[[2, 0, 2]], first)
-    KeptEmbedder(counting, "b", file).embed(["rain"])
+    KeptEmbedder(counting, "b", DiskVectors(file)).embed(["rain"])
     assert counting.texts[3:] == ["rain"], "another embedder's vectors are others"
 
 
@@ -226,14 +226,14 @@ def test_vectors_are_kept_on_disk_by_the_hash_of_the_text(tmp_path):
 def test_a_file_of_vectors_that_cannot_be_used_is_done_without(tmp_path, content):
     file = tmp_path / "vectors.sqlite"
     file.mkdir() if content is None else file.write_bytes(content)
-    kept = KeptEmbedder(DEFAULT, "a", file)
+    kept = KeptEmbedder(DEFAULT, "a", DiskVectors(file))
     assert np.array_equal(kept.embed(["rain"]), DEFAULT.embed(["rain"]))
     assert np.array_equal(kept.embed(["rain"]), DEFAULT.embed(["rain"]))
 
 
 def test_a_file_of_vectors_that_has_grown_too_large_is_begun_anew(tmp_path, monkeypatch):
     monkeypatch.setattr("py_code_mode.search.vectors._MOST", 100_000)
-    kept = KeptEmbedder(DEFAULT, "a", tmp_path / "vectors.sqlite")
+    kept = KeptEmbedder(DEFAULT, "a", DiskVectors(tmp_path / "vectors.sqlite"))
     for start in range(20):
         kept.embed([f"text {start} {n}" for n in range(50)])
         assert (tmp_path / "vectors.sqlite").stat().st_size < 300_000

@@ -109,6 +109,8 @@ def body(text: str) -> str:
 GIVES = {
     "comprehensions": (["xs = [1, 2]\nn = 3"], ["[x * n for x in xs if x], {k: v for k, v in zip(xs, xs)}, sum(x for x in xs)"]),
     "a walrus": (["xs = [1, 2]"], ["[y for x in xs if (y := x + 1)], y"]),
+    "a running total": (["total = 10"], ["[total := total + x for x in [1, 2]], total"]),
+    "a walrus that is not reached": (["x = y = 1"], ["0 and (x := 5), [y := 2 for _ in []], 1 < 0 < (x := 6), x if (x or (y := 3)) else 0\nx, y"]),
     "closures": (["n = 2"], ["def f():\n    m = n\n    def g():\n        return m + k\n    return g\nk = 5\nf()()"]),
     "recursion": ([], ["def fact(n): return n * fact(n - 1) if n else 1\nfact(5)"]),
     "a helper": (["def twice(x):\n    return 2 * x"], ["twice(4)"]),
@@ -142,6 +144,8 @@ GIVES = {
     "subscripts and attributes": (["d = {}\nimport types\no = types.SimpleNamespace()"], ["d['k'] = o.x = 3\no.x += 1\nd, o.x"]),
     "an annotation": (["from typing import List"], ["x: List[int] = [1]\ny: int\nx"]),
     "global": (["n = 1"], ["def bump():\n    global n\n    n += 1\nbump()\nbump()\nn"]),
+    "global that is deleted": (["b = 1"], ["def f():\n    global b\n    del b\nf()\nb"]),
+    "a value that a module replaces": (["a = 1\nf = lambda: 2"], ["b = (a, f())\nimport math as a\nf = 3\nb"]),
     "global that makes it": ([], ["def make():\n    global made, other\n    made = 1\nmake()\nmade"]),
     "global at the top": (["x = 1"], ["global x\nx = 2\nx"]),
     "global in a helper": (["count = 0\ndef bump():\n    global count\n    count += 1\n    return count"], ["bump(), bump(), count"]),
@@ -172,6 +176,7 @@ GIVES = {
     "a definition under a condition": (["if True:\n    def f():\n        return 'x'"], ["f()"]),
     "a definition where another fails": (["try:\n    raise OSError\nexcept OSError:\n    def f():\n        return 'y'"], ["f()"]),
     "what is made of functions": (["import functools\ndef add(a, b): return a + b\ninc = functools.partial(add, 1)\nfast = functools.cache(add)"], ["inc(2), fast(1, 1)"]),
+    "what is made of itself": (["import functools\ndef f(x): return x + 1", "f = functools.cache(f)\nfrom math import floor\nfloor = functools.partial(floor)\nclass C:\n    n = 1", "class C(C):\n    m = C.n + 1"], ["f(1), floor(1.5), C.m"]),
     "what is made of types": (["import collections, typing\nP = collections.namedtuple('P', 'x y')\nT = typing.TypeVar('T')\nRow = dict[str, int]\nOr = int | str"], ["def f(p: P, r: Row, o: Or) -> T: return p.x\nf(P(1, 2), {}, 1)"]),
     "a definition among others": (["a = 1; f = lambda: a; b = 2"], ["f() + b"]),
     "a changed built-in": (["list = [3]\ndef sorted(x): return 'mine'"], ["list + [1], sorted([2, 1])"]),
@@ -411,6 +416,13 @@ def test_packages_that_are_installed_are_declared_and_others_are_told(tmp_path, 
         "'only_here' is of no installed package: the workflow runs only where it can be imported",
     ]
     assert "script" not in draft("made", "D", ["import json\njson"], [], {}).source
+
+
+def test_a_class_inside_needs_nothing_by_itself():
+    cell = "def f():\n    class A:\n        class B:\n            x = 1\n    return A.B.x\nf()"
+    made, did, does = promoted(["def g():\n    class A: pass"], [cell])
+    assert "__name__" not in made.source
+    assert does == did
 
 
 def test_what_a_person_should_know_is_noted():

@@ -132,6 +132,7 @@ async def test_calls_failures_and_last_use_are_counted(session):
     await session.run("workflows.counted('x')")
     await session.run("import asyncio; await asyncio.gather(*(workflows.counted.call_async(n) for n in range(3)))")
     await session.run("workflows.countid(1)")
+    await session.run("[workflows._link.request('workflows.failed', name=n) for n in ('forged', 'never', '../x')]")
     await session.run(
         "str(workflows.counted) + str(help(workflows.counted)); import inspect; inspect.signature(workflows.counted)"
     )
@@ -201,6 +202,18 @@ async def test_a_workflow_whose_tests_fail_is_not_saved_when_it_is_to_be_tested(
         await value(session, f"workflows.create('twice', {DOUBLE.replace('double(', 'twice(')!r}, test=True)['name']")
         == "twice"
     )
+
+
+async def test_the_examples_in_a_source_reach_the_workflow_as_they_were_written(session):
+    source = 'async def run(x: int) -> int:\n    """\n    >>> one(1)\n    1\n    """\n    return x\n'
+    code = f"source = '''{source}'''\nworkflows.create('one', source, 'One', test=True)\nsource"
+    assert await value(session, code) == source
+
+
+async def test_prompts_that_are_pasted_before_code_are_taken_off(shared):
+    assert await value(shared, ">>> x = [\n...     1,\n... ]\n>>> x\n") == [1]
+    assert await value(shared, "\n    >>> 6 * 7") == 42
+    assert await value(shared, "text = '''a\n    >>> b\n'''\ntext") == "a\n    >>> b\n"
 
 
 async def test_tests_that_do_not_end_are_stopped_and_nothing_is_saved(session):
@@ -310,6 +323,12 @@ async def test_a_promotion_without_a_cell_since_the_last_reset_is_refused(tmp_pa
         await session.run("41 + 1")
         await session.test_workflow("none", "async def run(): pass")
         assert (await session.promote("answer", "The answer"))["signature"] == "answer() -> int"
+
+
+async def test_what_the_namespaces_give_has_the_type_that_people_know_it_by(session):
+    await session.run("name = 'x'")
+    await session.run("workflows.search(name)")
+    assert (await session.promote("find", "Find"))["signature"] == "find(name: str) -> list"
 
 
 async def test_ipython_syntax_is_refused_with_its_line(shared):

@@ -202,13 +202,19 @@ def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: boo
 @command.command("stubs")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write them to FILE.")
 @base_option()
-def show_stubs(output: str | None, base: Path) -> None:
+@json_option
+def show_stubs(output: str | None, base: Path, as_json: bool) -> None:
     """Show the types of all workflows, as a .pyi file for editors and mypy."""
     text = _library(base).stubs()
-    if output is None:
+    if output is not None:
+        try:
+            Path(output).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise click.UsageError(f"{output!r} cannot be written: {error.strerror or error}") from None
+    if as_json:
+        print_json({"stubs": text, "file": output})
+    elif output is None:
         print(text, end="")
-    else:
-        Path(output).write_text(text, encoding="utf-8")
 
 
 @command.command("rm")

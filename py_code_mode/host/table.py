@@ -34,10 +34,11 @@ class HandlerTable:
     ) -> None:
         self._storage = storage
         self._author = author
-        self._uses = UseRecorder(storage.get_workflow_library())
+        library = storage.get_workflow_library()
+        self._uses = UseRecorder(library)
         self.registry = ToolRegistry(
             providers(storage, tools_path, runner, cwd),
-            ranker=MeaningRanker(storage.get_workflow_library().embedder),
+            ranker=MeaningRanker(library.embedder, library.vectors),
         )
         self.handlers: dict[str, Any] = {}
 

@@ -22,18 +22,24 @@ class UseRecorder:
     def __init__(self, library: WorkflowLibrary) -> None:
         self._library = library
         self._waiting: dict[str, Use] = {}
+        self._called: set[str] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
 
-    def note(self, name: str, use: Use) -> None:
-        """Count ``use`` in."""
+    def called(self, name: str) -> None:
+        """A call begins now."""
+        self._called.add(name)
+        self._note(name, Use(1, 0, datetime.now(UTC).isoformat(timespec="milliseconds")))
+
+    def failed(self, name: str) -> None:
+        """A call has failed; a kernel that tells it of what was never called is not heard."""
+        if name in self._called:
+            self._note(name, Use(failures=1))
+
+    def _note(self, name: str, use: Use) -> None:
         self._waiting[name] = self._waiting.get(name, Use()) + use
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_EVERY, self._write)
-
-    def called(self, name: str) -> None:
-        """A call begins now."""
-        self.note(name, Use(1, 0, datetime.now(UTC).isoformat(timespec="milliseconds")))
 
     def _write(self) -> None:
         self._writing = asyncio.ensure_future(self.flush())

@@ -6,7 +6,6 @@ from asyncio import to_thread
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from py_code_mode.workflows.history import Use
 from py_code_mode.workflows.library import WorkflowLibrary
 from py_code_mode.workflows.workflow import Workflow
 
@@ -41,7 +40,7 @@ def _reading(library: WorkflowLibrary, uses: UseRecorder) -> dict[str, Any]:
         return _code(workflow)
 
     async def failed(name: str) -> None:
-        uses.note(name, Use(failures=1))
+        uses.failed(name)
 
     async def history(name: str) -> list[dict[str, Any]]:
         return [version.to_dict() for version in await to_thread(library.history, name)]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .index import Index
+    from .vectors import VectorStore
 
 _log = logging.getLogger(__name__)
 
@@ -44,11 +45,13 @@ class MeaningRanker:
     stems that the document holds anywhere, rare ones counting more (idf). The words and vectors of documents are
     kept, so that only new documents cost work; numpy and the embedder are loaded by the first search. While
     the embedder fails, which is logged, the ranking is by keyword. Safe to share between threads, and meant
-    for one collection. For what can be given see ``named.embedder``.
+    for one collection. For what can be given see ``named.embedder``; ``vectors`` keeps the vectors of documents,
+    None: a file of this machine.
     """
 
-    def __init__(self, given: EmbedderLike = None) -> None:
+    def __init__(self, given: EmbedderLike = None, vectors: VectorStore | None = None) -> None:
         self._embedder = embedder(given)
+        self._store = vectors
         self._kept: Embedder | None = None
         self._keywords = KeywordRanker()
         self._lock = threading.Lock()
@@ -103,18 +106,18 @@ class MeaningRanker:
         import numpy as np
 
         if self._kept is None:
-            self._kept = _keeping(self._embedder)
+            self._kept = _keeping(self._embedder, self._store)
         texts = [_text(document) for document in documents]
         batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
         return np.concatenate([_unit(self._kept.embed(batch), len(batch)) for batch in batches])
 
 
-def _keeping(plain: Embedder) -> Embedder:
-    """The embedder with a memory on disk, if its name says under what."""
-    from .vectors import KeptEmbedder
+def _keeping(plain: Embedder, store: VectorStore | None) -> Embedder:
+    """The embedder with a memory, if its name says under what."""
+    from .vectors import DiskVectors, KeptEmbedder
 
     name = getattr(plain, "name", None)
-    return KeptEmbedder(plain, name) if isinstance(name, str) else plain
+    return KeptEmbedder(plain, name, store or DiskVectors()) if isinstance(name, str) else plain
 
 
 def _text(document: Document) -> str:

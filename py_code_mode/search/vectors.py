@@ -1,4 +1,4 @@
-"""Vectors kept on disk, so that a text is embedded once on a machine."""
+"""Vectors that are kept, so that a text is embedded once."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import hashlib
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -26,35 +27,58 @@ _ASKED = 500
 """So many keys in one query: SQLite allows at least 999 parameters."""
 
 
-class KeptEmbedder:
-    """An embedder whose vectors are kept in a SQLite file, by ``name`` and by the hash of the text.
+class VectorStore(Protocol):
+    """Keeps vectors for a ranker, which calls it from one thread at a time, by keys that say text and embedder.
 
-    For documents, not for queries, which would fill the file. A file that cannot be used is done without.
+    It may forget any of them at any time, and raises nothing: what it cannot keep is embedded again.
     """
 
-    def __init__(self, embedder: Embedder, name: str, path: Path | None = None) -> None:
+    def read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The vectors that are kept under these keys, as float32 bytes."""
+        ...
+
+    def write(self, vectors: Mapping[bytes, bytes]) -> None:
+        """Keep these."""
+        ...
+
+
+class KeptEmbedder:
+    """An embedder whose vectors are kept in ``store``, by ``name`` and by the hash of the text.
+
+    For documents, not for queries, which would fill it.
+    """
+
+    def __init__(self, embedder: Embedder, name: str, store: VectorStore) -> None:
         self._embedder = embedder
         self._name = name
-        self._path = path
+        self._store = store
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """See ``Embedder.embed``."""
         keys = [self._key(text) for text in texts]
-        known = self._read(keys)
+        known = self._store.read(keys)
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if missing:
             vectors = np.asarray(self._embedder.embed([*missing.values()]), np.float32)
             if vectors.ndim != 2 or len(vectors) != len(missing):
                 raise ValueError(f"the embedder gave an array {vectors.shape} for {len(missing)} texts")
             new = {key: vector.tobytes() for key, vector in zip(missing, vectors, strict=True)}
-            self._write(new)
+            self._store.write(new)
             known |= new
         return np.stack([np.frombuffer(known[key], np.float32) for key in keys])
 
     def _key(self, text: str) -> bytes:
         return hashlib.blake2b(f"{self._name}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
-    def _read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+
+class DiskVectors:
+    """The VectorStore of a machine: a SQLite file for all workspaces. One that cannot be used is done without."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+
+    def read(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """See ``VectorStore.read``."""
         found: dict[bytes, bytes] = {}
 
         def read(file: sqlite3.Connection) -> None:
@@ -66,14 +90,16 @@ class KeptEmbedder:
         self._use(read)
         return found
 
-    def _write(self, new: dict[bytes, bytes]) -> None:
+    def write(self, vectors: Mapping[bytes, bytes]) -> None:
+        """See ``VectorStore.write``."""
+
         def write(file: sqlite3.Connection) -> None:
             ((pages,),) = file.execute("PRAGMA page_count")
             ((size,),) = file.execute("PRAGMA page_size")
             if pages * size > _MOST:
                 file.execute("DROP TABLE vectors")
                 file.execute(_TABLE)
-            file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", new.items())
+            file.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", vectors.items())
 
         self._use(write)
 

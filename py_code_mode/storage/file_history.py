@@ -11,7 +11,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from py_code_mode.artifacts.artifact import utc_from_ns
 from py_code_mode.workflows.history import EDITED, Entry, Use, Version, load_entry, numbered
 
 from .disk import exclusive, inside, replace_file, storage_errors, sweep
+from .workflow_files import WorkflowFiles, is_name
 
-SUFFIX = ".py"
 _IGNORED = "# Not for others: what belongs to this machine.\n.lock\n.tmp-*\nuses.json\n"
 
 
@@ -53,11 +53,11 @@ class HistoryFolder:
 
 
 class FileWorkflowHistory:
-    """The WorkflowHistory on files. ``current`` gives the source that a workflow has, and its time in ns."""
+    """The WorkflowHistory on files, of the workflows in ``files``."""
 
-    def __init__(self, folder: HistoryFolder, current: Callable[[str], tuple[bytes, int] | None]) -> None:
+    def __init__(self, folder: HistoryFolder, files: WorkflowFiles) -> None:
         self._folder = folder
-        self._current = current
+        self._current = files.current
 
     def versions(self, name: str) -> list[Version]:
         """See ``WorkflowHistory.versions``. An edited file is the last version, and kept from the next save on."""
@@ -154,16 +154,6 @@ class FileUseCounts:
                 return {}
         rows = found.items() if isinstance(found, dict) else ()
         return {name: Use(*row) for name, row in rows if _is_row(row)}
-
-
-def is_name(name: str) -> bool:
-    """Whether a workflow could have it: as the name of a file that is neither hidden nor private."""
-    if not isinstance(name, str) or not name or name[0] in "._" or "/" in name or "\0" in name:
-        return False
-    try:
-        return len(os.fsencode(name)) + len(SUFFIX) <= 255
-    except UnicodeEncodeError:
-        return False
 
 
 def _is_row(row: object) -> bool:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat as stat_module
 import threading
 import time
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 
 from kernel_bootstrap.wire import Buffer
-from py_code_mode.errors import WorkflowInvalidError
 from py_code_mode.workflows.history import Entry
-from py_code_mode.workflows.workflow import MAX_SOURCE_BYTES, workflow_path
 
 from .disk import inside, replace_file, storage_errors, sweep
-from .file_history import SUFFIX, FileUseCounts, FileWorkflowHistory, HistoryFolder, is_name
+from .file_history import FileUseCounts, FileWorkflowHistory, HistoryFolder
 from .folder_watch import FolderWatch, can_watch
+from .workflow_files import SUFFIX, WorkflowFiles, is_name
 
 _SETTLED_NS = 50_000_000
 """A file changed less than this before it is looked at can change again without its times showing it: the
@@ -37,8 +35,9 @@ class FileWorkflowStore:
     def __init__(self, base: Path) -> None:
         self._base = base
         self._root = base / "workflows"
+        self._files = WorkflowFiles(base)
         folder = HistoryFolder(base)
-        self.history = FileWorkflowHistory(folder, self._current)
+        self.history = FileWorkflowHistory(folder, self._files)
         self.uses = FileUseCounts(folder)
         self._looking = threading.Lock()
         self._watch: FolderWatch | None = None
@@ -101,7 +100,7 @@ class FileWorkflowStore:
         """See ``WorkflowStore.stamp``."""
         if not is_name(name):
             return None
-        path = self._path(name)
+        path = self._files.path(name)
         with storage_errors("read the workflow", path):
             try:
                 return _stamp(path.stat(follow_symlinks=False), time.time_ns())
@@ -110,23 +109,11 @@ class FileWorkflowStore:
 
     def read(self, name: str) -> bytes | None:
         """See ``WorkflowStore.read``. Links, folders and what is too large are not read."""
-        if not is_name(name):
-            return None
-        path = self._path(name)
-        with storage_errors("read the workflow", path):
-            try:
-                mode = path.stat(follow_symlinks=False).st_mode
-                if not stat_module.S_ISREG(mode):
-                    raise _invalid(name, f"it is {_kind(mode)}, and workflows are plain files")
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-            except FileNotFoundError:
-                return None
-            with os.fdopen(fd, "rb") as file:
-                return file.read(MAX_SOURCE_BYTES + 1)
+        return self._files.read(name)
 
     def write(self, name: str, source: Buffer, entry: Entry) -> None:
         """See ``WorkflowStore.write``."""
-        path = self._path(name)
+        path = self._files.path(name)
         with storage_errors("write the workflow", path):
             self._root.mkdir(parents=True, exist_ok=True)
             sweep(self._root)
@@ -141,7 +128,7 @@ class FileWorkflowStore:
         """See ``WorkflowStore.delete``."""
         if not is_name(name):
             return False
-        path = self._path(name)
+        path = self._files.path(name)
         with storage_errors("delete the workflow", path):
             try:
                 path.stat(follow_symlinks=False)
@@ -152,30 +139,8 @@ class FileWorkflowStore:
                 return False
         return True
 
-    def _current(self, name: str) -> tuple[bytes, int] | None:
-        """The source in the file and when it came there, in ns; None where there is none that could be a version."""
-        try:
-            source = self.read(name)
-            changed = self._path(name).stat(follow_symlinks=False).st_mtime_ns
-        except (WorkflowInvalidError, FileNotFoundError):
-            return None
-        return None if source is None or len(source) > MAX_SOURCE_BYTES else (source, changed)
-
-    def _path(self, name: str) -> Path:
-        return inside(self._base, self._root) / f"{name}{SUFFIX}"
-
 
 def _stamp(stat: os.stat_result, now: int) -> Hashable:
     changed = max(stat.st_mtime_ns, stat.st_ctime_ns)
     fresh = next(_unique) if now - changed < _SETTLED_NS else None
     return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino, stat.st_mode, fresh)
-
-
-def _kind(mode: int) -> str:
-    if stat_module.S_ISLNK(mode):
-        return "a symbolic link"
-    return "a folder" if stat_module.S_ISDIR(mode) else "a special file"
-
-
-def _invalid(name: str, reason: str) -> WorkflowInvalidError:
-    return WorkflowInvalidError(f"{workflow_path(name)}: {reason}", workflow=name)

@@ -126,9 +126,11 @@ class RedisStorage:
     def _workflows(self) -> WorkflowLibrary:
         from py_code_mode.workflows.library import WorkflowLibrary
 
+        from .redis_vectors import RedisVectors
         from .redis_workflows import RedisWorkflowStore
 
-        return WorkflowLibrary(RedisWorkflowStore(self._link), embedding=self._embedder)
+        store, vectors = RedisWorkflowStore(self._link), RedisVectors(self._link)
+        return WorkflowLibrary(store, embedding=self._embedder, vectors=vectors)
 
     @cached_property
     def _artifacts(self) -> RedisArtifactStore:

@@ -6,7 +6,7 @@ import builtins
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from py_code_mode.artifacts.artifact import utc_now
 from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
@@ -20,19 +20,30 @@ from .history import DELETED, SAVED, Entry, Use, Version, diff
 from .store import WorkflowStore
 from .workflow import MAX_SOURCE_BYTES, Workflow, describe, parse, workflow_path
 
+if TYPE_CHECKING:
+    from py_code_mode.search.vectors import VectorStore
+
 
 class WorkflowLibrary:
     """The workflows of one workspace. What changes in the store is seen at the next call.
 
     Thread-safe, and blocking: call it off the event loop. Sources are parsed, never run. ``embedding`` is what
     the search is to embed with, see ``search.named.embedder``; ``embedder`` is what came of it, and searches the
-    tools of the workspace as well.
+    tools of the workspace as well. ``vectors`` keeps what was embedded, None: a file of this machine.
     """
 
-    def __init__(self, store: WorkflowStore, ranker: Ranker | None = None, *, embedding: EmbedderLike = None) -> None:
+    def __init__(
+        self,
+        store: WorkflowStore,
+        ranker: Ranker | None = None,
+        *,
+        embedding: EmbedderLike = None,
+        vectors: VectorStore | None = None,
+    ) -> None:
         self._store = store
         self.embedder = embedder(embedding)
-        self._ranker: Ranker = ranker or MeaningRanker(self.embedder)
+        self.vectors = vectors
+        self._ranker: Ranker = ranker or MeaningRanker(self.embedder, vectors)
         self._lock = threading.Lock()
         self._parsed: dict[str, tuple[Hashable, Workflow]] = {}
         self._listed = _Listing({}, ())
