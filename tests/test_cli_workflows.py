@@ -9,6 +9,7 @@ import pytest
 from py_code_mode import FileStorage
 from py_code_mode.workflows.history import Use
 
+from .redis_servers import shared_server
 from .test_cli import call, workspace  # noqa: F401 - a fixture
 from .test_cli_kernel import run
 
@@ -50,6 +51,19 @@ def test_versions_are_listed_shown_compared_and_brought_back(base):
     assert (
         "no version 9: it has versions 1 to 3" in call("workflows", "show", "times", "--version", "9", status=1).stderr
     )
+
+
+def test_a_workspace_in_redis_has_versions_too(base):
+    url = f"{shared_server().url}?prefix=cli-{base.name}"
+    call("workflows", "add", "times", "source", "--base", url)
+    call("workflows", "add", "times", "-", "--base", url, stdin=source(5))
+    assert [
+        each["version"] for each in json.loads(call("workflows", "history", "times", "--base", url, "--json").stdout)
+    ] == [1, 2]
+    call("workflows", "rollback", "times", "1", "--base", url)
+    assert "return 3 * x" in call("workflows", "show", "times", "--base", url).stdout
+    done = run("workflows", "test", "--base", url)
+    assert (done.returncode, done.stdout) == (0, "times: 1 passed, 0 failed\n"), done.stderr
 
 
 def test_uses_are_shown(base):

@@ -14,6 +14,7 @@ from py_code_mode.artifacts.store import load_value, save_value
 from py_code_mode.errors import StorageError
 from py_code_mode.executors.kernel import SubprocessConfig, SubprocessExecutor
 from py_code_mode.session import Session
+from py_code_mode.workflows.history import Use
 
 from .redis_servers import RedisServer
 from .sessions import IDENTITY
@@ -41,6 +42,8 @@ def reads(storage):
         "read the artifact 'a'": lambda: artifacts.read("a"),
         "list the artifacts": artifacts.list,
         "list the workflows": workflows.list,
+        "read the history of 'w'": lambda: workflows.history("w"),
+        "read the uses of workflows": workflows.uses,
         "read the requirements": deps.read,
         "list the tools": storage.get_tool_store().stamps,
         "read the tools": lambda: storage.get_tool_store().read(["t"]),
@@ -54,6 +57,7 @@ def writes(storage):
         "save the artifact 'a'": lambda: save_value(artifacts, "a", "new"),
         "save the artifact 'large'": lambda: save_value(artifacts, "large", b"x" * (3 << 20)),
         "write the workflow 'w'": lambda: workflows.create("w", SOURCE, "new"),
+        "count the uses of workflows": lambda: workflows.count({"w": Use(1)}),
         "change the requirements": lambda: deps.add("rich"),
         "write the tool 't'": lambda: storage.get_tool_store().write("t", b"new"),
     }

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from .options import base_option, json_option, json_or_text, key_values, timeout_option
+from .options import Base, base_option, json_option, json_or_text, key_values, timeout_option
 from .output import print_json, print_rows
 from .sessions import on_base, opened
 
@@ -29,7 +29,7 @@ def command() -> None:
 @command.command("list")
 @base_option()
 @json_option
-def list_workflows(base: Path, as_json: bool) -> None:
+def list_workflows(base: Base, as_json: bool) -> None:
     """List the workflows; broken ones with their reason."""
     _print_workflows(_library(base).list(), as_json)
 
@@ -39,7 +39,7 @@ def list_workflows(base: Path, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=5, show_default=True, help="At most so many.")
 @base_option()
 @json_option
-def search(query: str, limit: int, base: Path, as_json: bool) -> None:
+def search(query: str, limit: int, base: Base, as_json: bool) -> None:
     """Search the workflows by what they are for, best match first."""
     found = _library(base).find(query, limit)
     if as_json:
@@ -53,7 +53,7 @@ def search(query: str, limit: int, base: Path, as_json: bool) -> None:
 @click.option("--version", type=int, metavar="N", help="An earlier version; `history` lists them.")
 @base_option()
 @json_option
-def show(name: str, version: int | None, base: Path, as_json: bool) -> None:
+def show(name: str, version: int | None, base: Base, as_json: bool) -> None:
     """Show the source of the workflow NAME."""
     library = _library(base)
     workflow = library.version(name, version)[0] if version is not None else library.get(name) or library.require(name)
@@ -82,7 +82,7 @@ def add(
     description: str,
     tags: tuple[str, ...],
     test: bool,
-    base: Path,
+    base: Base,
     timeout: float | None,
     as_json: bool,
 ) -> None:
@@ -114,7 +114,7 @@ def add(
 @click.argument("name")
 @base_option()
 @json_option
-def history(name: str, base: Path, as_json: bool) -> None:
+def history(name: str, base: Base, as_json: bool) -> None:
     """List the versions of the workflow NAME, those from before it was removed too."""
     versions = [version.to_dict() for version in _library(base).history(name)]
     if as_json:
@@ -130,7 +130,7 @@ def history(name: str, base: Path, as_json: bool) -> None:
 @click.argument("new", type=int, required=False)
 @base_option()
 @json_option
-def diff(name: str, old: int | None, new: int | None, base: Path, as_json: bool) -> None:
+def diff(name: str, old: int | None, new: int | None, base: Base, as_json: bool) -> None:
     """Show what changed in the workflow NAME from version OLD to NEW.
 
     By default from the one before the newest to the newest.
@@ -144,7 +144,7 @@ def diff(name: str, old: int | None, new: int | None, base: Path, as_json: bool)
 @click.argument("version", type=int)
 @base_option()
 @json_option
-def rollback(name: str, version: int, base: Path, as_json: bool) -> None:
+def rollback(name: str, version: int, base: Base, as_json: bool) -> None:
     """Make VERSION of the workflow NAME the newest again, also of one that was removed."""
     workflow = _library(base).rollback(name, version, author=_author())
     if as_json:
@@ -157,7 +157,7 @@ def rollback(name: str, version: int, base: Path, as_json: bool) -> None:
 @click.argument("name", required=False)
 @base_option()
 @json_option
-def stats(name: str | None, base: Path, as_json: bool) -> None:
+def stats(name: str | None, base: Base, as_json: bool) -> None:
     """Show how often workflows were called and failed, often called ones first: all, or NAME."""
     found = _library(base).stats(name)
     if as_json:
@@ -174,7 +174,7 @@ def stats(name: str | None, base: Path, as_json: bool) -> None:
 @base_option()
 @timeout_option
 @json_option
-def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: bool) -> None:
+def test(names: tuple[str, ...], base: Base, timeout: float | None, as_json: bool) -> None:
     """Run the tests of the workflows NAME, or of all that have some, on a fresh kernel.
 
     Tests are the examples (>>>) in docstrings, and functions test_... in the same file. Exit status 1 when one fails.
@@ -203,7 +203,7 @@ def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: boo
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write them to FILE.")
 @base_option()
 @json_option
-def show_stubs(output: str | None, base: Path, as_json: bool) -> None:
+def show_stubs(output: str | None, base: Base, as_json: bool) -> None:
     """Show the types of all workflows, as a .pyi file for editors and mypy."""
     text = _library(base).stubs()
     if output is not None:
@@ -221,7 +221,7 @@ def show_stubs(output: str | None, base: Path, as_json: bool) -> None:
 @click.argument("name")
 @base_option()
 @json_option
-def remove(name: str, base: Path, as_json: bool) -> None:
+def remove(name: str, base: Base, as_json: bool) -> None:
     """Remove the workflow NAME. `rollback` brings it back."""
     library = _library(base)
     if not library.delete(name, author=_author()):
@@ -238,7 +238,7 @@ def remove(name: str, base: Path, as_json: bool) -> None:
 @base_option()
 @timeout_option
 @json_option
-def run(name: str, arguments: tuple[str, ...], base: Path, timeout: float | None, as_json: bool) -> None:
+def run(name: str, arguments: tuple[str, ...], base: Base, timeout: float | None, as_json: bool) -> None:
     """Run the workflow NAME on a fresh kernel, as `py-code-mode run` runs code.
 
     A VALUE is text where the parameter is a str, else JSON where it is that.
@@ -262,7 +262,7 @@ def run(name: str, arguments: tuple[str, ...], base: Path, timeout: float | None
     raise click.exceptions.Exit(asyncio.run(run_code(code, base, timeout, as_json)))
 
 
-async def _tested(base: Path, sources: Iterable[tuple[str, str | None]], timeout: float | None) -> list[dict[str, Any]]:
+async def _tested(base: Base, sources: Iterable[tuple[str, str | None]], timeout: float | None) -> list[dict[str, Any]]:
     """The reports on these workflows, each with its name and a source to test in place of what is kept."""
     async with opened(on_base(base, max_output_bytes=None)) as session:
         return [await session.test_workflow(name, source, timeout=timeout) for name, source in sources]
@@ -280,10 +280,10 @@ def _takes_text(annotation: str | None) -> bool:
     return annotation is not None and "str" in [part.strip() for part in annotation.split("|")]
 
 
-def _library(base: Path) -> WorkflowLibrary:
-    from py_code_mode.storage.file import FileStorage
+def _library(base: Base) -> WorkflowLibrary:
+    from py_code_mode.storage.bases import storage_at
 
-    return FileStorage(base).get_workflow_library()
+    return storage_at(base).get_workflow_library()
 
 
 def _print_workflows(workflows: list[Workflow], as_json: bool) -> None:
