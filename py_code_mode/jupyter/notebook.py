@@ -14,7 +14,7 @@ from py_code_mode.executors.kernel import SubprocessConfig
 from py_code_mode.session import Session
 
 from .background import Background
-from .live import HereSession, LiveSession, Opened
+from .opened import HereSession, LiveSession, Opened
 
 OpenedT = TypeVar("OpenedT", bound=Opened)
 
