@@ -19,7 +19,7 @@ from .redis_servers import shared_server
 from .storage_writer import check
 
 FULL = os.environ.get("CODE_MODE_WRITER_OPERATIONS")
-OPERATIONS = {"file": FULL or "100", "redis": FULL or "500"}
+OPERATIONS = {"file": FULL or "80", "redis": FULL or "400"}
 LIMIT = 500 if FULL else 50
 
 
