@@ -17,7 +17,6 @@ from kernel_bootstrap.formats import Payload
 from py_code_mode import FileStorage, MemoryStorage, RedisStorage
 from py_code_mode.artifacts.store import load_value, save_value
 from py_code_mode.errors import StorageError
-from py_code_mode.tools.store import MemoryToolStore
 from py_code_mode.transfer.shelf import KINDS
 from py_code_mode.transfer.transfer import Change, Transfer, inventory, remove
 
@@ -27,24 +26,13 @@ SOURCE = '"""{}."""\n\n\nasync def run() -> int:\n    return 1\n'
 TOOL = b"name: %s\ncommand: echo\ndescription: One of many\n"
 
 
-class MemoryWithTools(MemoryStorage):
-    """The twin in memory, tools included."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._tools = MemoryToolStore()
-
-    def get_tool_store(self) -> MemoryToolStore:
-        return self._tools
-
-
 def in_redis():
     return RedisStorage(shared_server().url, prefix=f"test-{uuid.uuid4().hex}")
 
 
 STORAGES = {
     "file": lambda folder: FileStorage(folder / uuid.uuid4().hex),
-    "memory": lambda folder: MemoryWithTools(),
+    "memory": lambda folder: MemoryStorage(),
     "redis": lambda folder: in_redis(),
 }
 PAIRS = list(itertools.product(STORAGES, STORAGES))
@@ -184,7 +172,7 @@ def test_a_broken_workflow_of_the_target_is_replaced_or_removed(tmp_path):
 
 
 def test_while_everything_is_replaced_nobody_sees_less_than_there_is_to_be():
-    source, target = MemoryWithTools(), in_redis()
+    source, target = MemoryStorage(), in_redis()
     fill(source, "new")
     fill(target, "old")
     target.get_workflow_library().create("gone", SOURCE.format("old"))
@@ -245,7 +233,7 @@ def test_an_artifact_takes_the_name_of_a_folder_that_goes(tmp_path):
     ],
 )
 def test_the_diff_leads_from_the_target_to_the_source(before, after, expected):
-    source, target = MemoryWithTools(), MemoryWithTools()
+    source, target = MemoryStorage(), MemoryStorage()
     for storage, value in ((source, after), (target, before)):
         if value is not None:
             save_value(storage.get_artifact_store(), "x", value)
@@ -255,7 +243,7 @@ def test_the_diff_leads_from_the_target_to_the_source(before, after, expected):
 
 
 def test_the_diff_of_sources_is_that_of_their_lines():
-    source, target = MemoryWithTools(), MemoryWithTools()
+    source, target = MemoryStorage(), MemoryStorage()
     fill(source, "one")
     fill(target, "two")
     source.get_dependency_store().add("rich>=13")
@@ -296,7 +284,7 @@ def test_a_large_artifact_is_carried_and_compared_in_little_memory(tmp_path):
 
 def test_a_storage_that_goes_away_ends_the_transfer_and_one_lost_artifact_does_not(tmp_path):
     with closing(RedisServer()) as server, redis.Redis.from_url(server.url) as client:
-        source, target = RedisStorage(server.url, prefix="p"), MemoryWithTools()
+        source, target = RedisStorage(server.url, prefix="p"), MemoryStorage()
         fill(source)
         client.delete(*client.scan_iter(match="*chunk:*:1"))
         transfer = Transfer(source, target)
@@ -307,9 +295,9 @@ def test_a_storage_that_goes_away_ends_the_transfer_and_one_lost_artifact_does_n
         }
         assert len(made) == 9
         client.delete(*client.scan_iter(match="*chunk:*:0"))  # now each has lost something
-        emptied = Transfer(source, MemoryWithTools())
+        emptied = Transfer(source, MemoryStorage())
         assert [change.mark for change in emptied.carry(emptied.compare()) if change.kind == "artifacts"] == ["!"] * 3
-        emptied = Transfer(MemoryWithTools(), source)
+        emptied = Transfer(MemoryStorage(), source)
         diffs = {change.name: emptied.diff(change) for change in emptied.compare() if change.kind == "artifacts"}
         assert "a part of it is gone" in diffs["deep/a"]
         back = Transfer(target, source)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .app import FAILED
+from .author import author
 from .options import Base, any_workspace, base_callback, json_option
 from .output import print_json, print_rows
-from .workflows import _author
 
 if TYPE_CHECKING:
     from py_code_mode.storage.base import StorageBackend
@@ -181,7 +181,7 @@ def remove(
                 for name in wanted
             ]
         else:
-            changes += remove_from(storage, kind, wanted, author=_author())
+            changes += remove_from(storage, kind, wanted, author=author())
     _report(None, target, changes, dry_run=dry_run, as_json=as_json)
 
 
@@ -300,7 +300,7 @@ def _transfer(source: Base, target: Base, kinds: tuple[str, ...]) -> Transfer:
     ours, theirs = _storage(source), _storage(target)
     if ours.identity == theirs.identity and (isinstance(source, Path) or source == target):
         raise click.UsageError("--source and --target are the same workspace")
-    return Transfer(ours, theirs, [kind for kind in KINDS if not kinds or kind in kinds], author=_author())
+    return Transfer(ours, theirs, [kind for kind in KINDS if not kinds or kind in kinds], author=author())
 
 
 @contextmanager

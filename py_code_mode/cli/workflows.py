@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import getpass
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from .options import Base, base_option, json_option, json_or_text, key_values, timeout_option
+from .author import author
+from .options import Base, base_option, json_option, json_or_text, key_values, timeout_option, tools_option
 from .output import print_json, print_rows
 from .sessions import on_base, opened
 
@@ -74,6 +74,7 @@ def show(name: str, version: int | None, base: Base, as_json: bool) -> None:
 )
 @click.option("--test", is_flag=True, help="Keep it only if its tests pass, on a fresh kernel.")
 @base_option(new=True)
+@tools_option
 @timeout_option
 @json_option
 def add(
@@ -83,6 +84,7 @@ def add(
     tags: tuple[str, ...],
     test: bool,
     base: Base,
+    tools: Path | None,
     timeout: float | None,
     as_json: bool,
 ) -> None:
@@ -100,10 +102,10 @@ def add(
     if test:
         from kernel_bootstrap.workflow_tests import failed
 
-        (report,) = asyncio.run(_tested(base, [(name, source)], timeout))
+        (report,) = asyncio.run(_tested(base, tools, [(name, source)], timeout))
         if report["failed"] or not report["passed"]:
             raise failed(report)
-    workflow = library.create(name, source, description, tags=tags or None, author=_author())
+    workflow = library.create(name, source, description, tags=tags or None, author=author())
     if as_json:
         print_json(workflow.summary())
     else:
@@ -146,7 +148,7 @@ def diff(name: str, old: int | None, new: int | None, base: Base, as_json: bool)
 @json_option
 def rollback(name: str, version: int, base: Base, as_json: bool) -> None:
     """Make VERSION of the workflow NAME the newest again, also of one that was removed."""
-    workflow = _library(base).rollback(name, version, author=_author())
+    workflow = _library(base).rollback(name, version, author=author())
     if as_json:
         print_json(workflow.summary())
     else:
@@ -172,9 +174,10 @@ def stats(name: str | None, base: Base, as_json: bool) -> None:
 @command.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @base_option()
+@tools_option
 @timeout_option
 @json_option
-def test(names: tuple[str, ...], base: Base, timeout: float | None, as_json: bool) -> None:
+def test(names: tuple[str, ...], base: Base, tools: Path | None, timeout: float | None, as_json: bool) -> None:
     """Run the tests of the workflows NAME, or of all that have some, on a fresh kernel.
 
     Tests are the examples (>>>) in docstrings, and functions test_... in the same file. Exit status 1 when one fails.
@@ -185,7 +188,9 @@ def test(names: tuple[str, ...], base: Base, timeout: float | None, as_json: boo
     chosen = [library.require(name) for name in names] or [
         each for each in library.list() if each.broken is None and find(ast.parse(each.source))
     ]
-    reports = asyncio.run(_tested(base, [(workflow.name, None) for workflow in chosen], timeout)) if chosen else []
+    reports = (
+        asyncio.run(_tested(base, tools, [(workflow.name, None) for workflow in chosen], timeout)) if chosen else []
+    )
     if as_json:
         print_json(reports)
     else:
@@ -224,7 +229,7 @@ def show_stubs(output: str | None, base: Base, as_json: bool) -> None:
 def remove(name: str, base: Base, as_json: bool) -> None:
     """Remove the workflow NAME. `rollback` brings it back."""
     library = _library(base)
-    if not library.delete(name, author=_author()):
+    if not library.delete(name, author=author()):
         library.require(name)  # raises, with the nearest names
     if as_json:
         print_json({"name": name, "removed": True})
@@ -236,9 +241,12 @@ def remove(name: str, base: Base, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
 @base_option()
+@tools_option
 @timeout_option
 @json_option
-def run(name: str, arguments: tuple[str, ...], base: Base, timeout: float | None, as_json: bool) -> None:
+def run(
+    name: str, arguments: tuple[str, ...], base: Base, tools: Path | None, timeout: float | None, as_json: bool
+) -> None:
     """Run the workflow NAME on a fresh kernel, as `py-code-mode run` runs code.
 
     A VALUE is text where the parameter is a str, else JSON where it is that.
@@ -259,21 +267,15 @@ def run(name: str, arguments: tuple[str, ...], base: Base, timeout: float | None
 
     given = json.dumps(key_values(arguments, convert))
     code = f"workflows.invoke({name!r}, **__import__('json').loads({given!r}))"
-    raise click.exceptions.Exit(asyncio.run(run_code(code, base, timeout, as_json)))
+    raise click.exceptions.Exit(asyncio.run(run_code(code, base, timeout, as_json, tools)))
 
 
-async def _tested(base: Base, sources: Iterable[tuple[str, str | None]], timeout: float | None) -> list[dict[str, Any]]:
+async def _tested(
+    base: Base, tools: Path | None, sources: Iterable[tuple[str, str | None]], timeout: float | None
+) -> list[dict[str, Any]]:
     """The reports on these workflows, each with its name and a source to test in place of what is kept."""
-    async with opened(on_base(base, max_output_bytes=None)) as session:
+    async with opened(on_base(base, tools=tools, max_output_bytes=None)) as session:
         return [await session.test_workflow(name, source, timeout=timeout) for name, source in sources]
-
-
-def _author() -> str:
-    """Who calls the command; "" where that user has no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 def _takes_text(annotation: str | None) -> bool:

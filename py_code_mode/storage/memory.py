@@ -16,6 +16,7 @@ from py_code_mode.artifacts.store import ArtifactStore, not_found
 from py_code_mode.deps.requirements import Problem, RequirementsText
 from py_code_mode.errors import ArtifactNameError
 from py_code_mode.search.named import EmbedderLike
+from py_code_mode.tools.store import MemoryToolStore
 from py_code_mode.workflows.history import Entry, Use, Version, numbered
 from py_code_mode.workflows.library import WorkflowLibrary
 
@@ -31,6 +32,7 @@ class MemoryStorage:
         self._workflows = WorkflowLibrary(MemoryWorkflowStore(), embedding=embedder)
         self._artifacts = MemoryArtifactStore(self._identity)
         self._dependencies = MemoryDependencyStore(requirements)
+        self._tools = MemoryToolStore()
 
     @property
     def identity(self) -> str:
@@ -48,6 +50,10 @@ class MemoryStorage:
     def get_dependency_store(self) -> MemoryDependencyStore:
         """The configured dependencies."""
         return self._dependencies
+
+    def get_tool_store(self) -> MemoryToolStore:
+        """The definitions of tools."""
+        return self._tools
 
 
 class MemoryWorkflowStore:
