@@ -99,12 +99,15 @@ class Checker:
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raises WorkflowArgumentError, with all that is wrong and the signature, unless the arguments fit."""
-        if not self._fits(args, kwargs):
-            problems = [*self._misplaced(args, kwargs), *self._mistyped(args, kwargs)]
-            text = "; ".join(problems)
-            raise WorkflowArgumentError(
-                f"workflows.{self._name}: {text}. It takes: {self.signature()}", workflow=self._name
-            )
+        if told := self.told(args, kwargs):
+            raise WorkflowArgumentError(f"workflows.{self._name}: {told}", workflow=self._name)
+
+    def told(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """All that is wrong, and the signature; "" where nothing is."""
+        if self._fits(args, kwargs):
+            return ""
+        problems = [*self._misplaced(args, kwargs), *self._mistyped(args, kwargs)]
+        return f"{'; '.join(problems)}. It takes: {self.signature()}"
 
     def signature(self) -> str:
         """One line, as in ``fetch_json(url: str, limit: int = 10) -> dict``."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import linecache
+import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from .errors import WorkflowInvalidError
@@ -28,8 +30,34 @@ def execute(
     module = types.ModuleType(f"workflows.{name}")
     module.__dict__.update(names)
     module.__file__ = path
-    exec(code, module.__dict__)
+    # Dataclasses and typing look there for what the annotations of a class mean, when it is made and later.
+    known = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    try:
+        exec(code, module.__dict__)
+    except BaseException:
+        _put_back(sys.modules, module.__name__, known)
+        raise
     return module
+
+
+@contextmanager
+def on_trial(name: str, path: str) -> Iterator[None]:
+    """What is executed inside does not stay: the workflow that is there, if any, is the one of tracebacks again."""
+    module = f"workflows.{name}"
+    known, lines = sys.modules.get(module), linecache.cache.get(path)
+    try:
+        yield
+    finally:
+        _put_back(sys.modules, module, known)
+        _put_back(linecache.cache, path, lines)
+
+
+def _put_back(where: dict[str, Any], key: str, known: Any) -> None:
+    if known is None:
+        where.pop(key, None)
+    else:
+        where[key] = known
 
 
 def run_of(module: types.ModuleType, name: str) -> Callable[..., Any]:

@@ -34,7 +34,8 @@ class Fail(Protocol):
 
 def give_way(error: BaseException) -> None:
     """Raise ``error`` again when it is there to end the tests: an interrupt, or the cancellation of this task."""
-    task = asyncio.current_task()
+    loop = asyncio._get_running_loop()  # none in a thread, or where the code took it away
+    task = asyncio.current_task(loop) if loop is not None else None
     cancelled = isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
     if cancelled or isinstance(error, KeyboardInterrupt | GeneratorExit):
         raise error

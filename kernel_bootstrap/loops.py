@@ -10,14 +10,18 @@ import ast
 import asyncio
 import inspect
 import traceback
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 
 AWAIT_NAME = "__code_mode_await__"
 """The name under which rewritten code finds ``awaitable``."""
+
+
+_made: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T], release: Callable[[asyncio.AbstractEventLoop], None]) -> T:
@@ -42,8 +46,19 @@ def run_sync(coroutine: Coroutine[Any, Any, T], release: Callable[[asyncio.Abstr
 def make_loop() -> asyncio.AbstractEventLoop:
     """A loop to run on this thread. ``Interrupts`` lets no interrupt into this function: half a loop is none."""
     loop = asyncio.new_event_loop()
+    _made.add(loop)
     asyncio._set_running_loop(None)
     return loop
+
+
+def wake_loops() -> None:
+    """Wake what ``run_sync`` waits for, on any thread: a loop that waits does not notice an interrupt by itself."""
+    for loop in list(_made):
+        with suppress(RuntimeError):  # it has ended
+            loop.call_soon_threadsafe(_nothing)
+
+
+def _nothing() -> None: ...
 
 
 @contextmanager
@@ -66,6 +81,7 @@ def end_loop(
 ) -> None:
     """Close ``loop`` and put ``outer`` back; no interrupt comes in here either."""
     try:
+        _made.discard(loop)
         release(loop)
         loop.close()
     finally:

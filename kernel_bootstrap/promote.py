@@ -262,7 +262,8 @@ class _Promotion:
         if not names:
             return "", None
         values = tuple(self._namespace.get(name, UNKNOWN) for name in names)
-        known = UNKNOWN if UNKNOWN in values else values[0] if len(values) == 1 else values
+        unknown = any(value is UNKNOWN for value in values)  # arrays cannot be compared
+        known = UNKNOWN if unknown else values[0] if len(values) == 1 else values
         return f"\n    return {', '.join(names)}", known
 
     def _written(self, inside: set[str], outer: list[_Carried], body: str, returned: tuple[str, Any]) -> Draft:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from . import tracebacks
 from .cells import Cells
-from .compiled import execute, run_of
+from .compiled import execute, on_trial, run_of
 from .doctests import give_way
 from .errors import WorkflowInvalidError, WorkflowTestError
 from .link import Link
 from .loops import run_sync
 from .promote import UNKNOWN, Draft, draft
+
+_trying: ContextVar[bool] = ContextVar("promotion_trial", default=False)
 
 
 def promoted(
@@ -21,11 +24,20 @@ def promoted(
     names: dict[str, Any],
     cells: Cells,
     name: str,
-    description: str,
-    chosen: Sequence[int] | None,
+    description: object,
+    chosen: object,
     tags: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """What ``Workflows.promote`` gives. ``names`` are the globals of workflows, ``chosen`` the numbers of cells."""
+    """What ``Workflows.promote`` gives. ``names`` are the globals of workflows, ``chosen`` the numbers of cells.
+
+    A ``description`` that is no string, and ``chosen`` that cannot be chosen, are refused.
+    """
+    if _trying.get():
+        told = f"{name!r} was to be made of cells while another workflow is: leave out the cell that does so"
+        raise WorkflowInvalidError(told, workflow=name)
+    if not isinstance(description, str):
+        told = f"the description of a workflow is a string, not {type(description).__name__}"
+        raise WorkflowInvalidError(told, workflow=name)
     sources = dict(cells.sources())
     numbers = _numbers(name, chosen, sources)
     taken = [sources[number] for number in numbers]
@@ -48,14 +60,20 @@ def promoted(
     return found | {"notes": [*made.notes]}
 
 
-def _numbers(name: str, chosen: Sequence[int] | None, sources: dict[int, str]) -> list[int]:
+def _numbers(name: str, chosen: object, sources: dict[int, str]) -> list[int]:
     if not sources:
         raise WorkflowInvalidError("no cell has run here yet that a workflow could be made of", workflow=name)
-    numbers = [max(sources)] if chosen is None else [*chosen]
+    if chosen is None:
+        return [max(sources)]
+    if not isinstance(chosen, Iterable) or isinstance(chosen, str):
+        raise WorkflowInvalidError(
+            f"cells is a list of the numbers of cells, such as [{max(sources)}], not {chosen!r}", workflow=name
+        )
+    numbers = [*chosen]
     if not numbers:
         raise WorkflowInvalidError("cells is empty; name the cells to make a workflow of", workflow=name)
     for number in numbers:
-        if isinstance(number, bool) or number not in sources:
+        if not isinstance(number, int) or isinstance(number, bool) or number not in sources:
             raise WorkflowInvalidError(
                 f"there is no cell {number!r} before this one; the last is {max(sources)}", workflow=name
             )
@@ -64,17 +82,21 @@ def _numbers(name: str, chosen: Sequence[int] | None, sources: dict[int, str]) -
 
 def _try(link: Link, names: dict[str, Any], name: str, checked: dict[str, Any], arguments: dict[str, Any]) -> Any:
     """What the workflow gives when it is called once, on copies where the values can be copied."""
-    try:
-        run = run_of(execute(name, checked["source"], checked["path"], names), name)
-        return run_sync(run(**{key: _copied(value) for key, value in arguments.items()}), link.release)
-    except BaseException as error:  # noqa: BLE001 - whatever the code raises is its result
-        give_way(error)
-        told = tracebacks.plain(error, error.__traceback__)
-        raise WorkflowTestError(
-            f"the workflow {name!r} does not work on the values that its parameters have now, so it was not saved:\n"
-            f"{told}\nIts source:\n{checked['source']}",
-            workflow=name,
-        ) from None
+    with on_trial(name, checked["path"]):
+        token = _trying.set(True)
+        try:
+            run = run_of(execute(name, checked["source"], checked["path"], names), name)
+            return run_sync(run(**{key: _copied(value) for key, value in arguments.items()}), link.release)
+        except BaseException as error:  # noqa: BLE001 - whatever the code raises is its result
+            give_way(error)
+            told = tracebacks.plain(error, error.__traceback__)
+        finally:
+            _trying.reset(token)
+    raise WorkflowTestError(
+        f"the workflow {name!r} does not work on the values that its parameters have now, so it was not saved:\n"
+        f"{told}\nIts source:\n{checked['source']}",
+        workflow=name,
+    )
 
 
 def _copied(value: Any) -> Any:

@@ -21,7 +21,7 @@ from . import tracebacks
 from .arguments import Checker
 from .asserts import EXPLAIN, ExplainAsserts, explain
 from .capture import captured
-from .compiled import execute, run_of
+from .compiled import execute, on_trial, run_of
 from .doctests import give_way, run_examples
 from .errors import WorkflowTestError
 from .loops import AWAIT_NAME, awaitable, run_sync, set_aside
@@ -68,8 +68,7 @@ async def run_tests(name: str, source: str, path: str, names: dict[str, Any]) ->
     """
     tests = list(_tests(ast.parse(source, filename=path)))
     report = _Report(name)
-    known = linecache.cache.get(path)
-    try:
+    with on_trial(name, path):
         module = await _module(name, source, path, names, report, len(tests))
         for title, node in tests if module is not None else ():
             assert module is not None
@@ -78,11 +77,6 @@ async def run_tests(name: str, source: str, path: str, names: dict[str, Any]) ->
                     await _docstring(module, name, node, report)
                 else:
                     await _function(module, node, report)
-    finally:
-        # The workflow that is there, if any, has lines of its own for tracebacks.
-        linecache.cache.pop(path, None)
-        if known is not None:
-            linecache.cache[path] = known
     return report.to_dict()
 
 
@@ -179,10 +173,9 @@ async def _docstring(module: types.ModuleType, name: str, node: ast.Constant, re
 
 
 async def _function(module: types.ModuleType, node: Function, report: _Report) -> None:
-    function, path = module.__dict__[node.name], str(module.__file__)
-    needed = [parameter.arg for parameter in _required(node.args)]
-    if needed:
-        told = f"{node.name} has parameters, and there is nothing to give for them: {', '.join(needed)}"
+    function: Any = module.__dict__.get(node.name)
+    path = str(module.__file__)
+    if told := _cannot_run(function, node):
         report.fail(node.lineno, f"def {node.name}(...)", error=told)
         return
     with captured() as output:
@@ -196,6 +189,17 @@ async def _function(module: types.ModuleType, node: Function, report: _Report) -
             line = _line(error, path, node)
             text = tracebacks.plain(error, error.__traceback__)
             report.fail(line, linecache.getline(path, line), got=output.take(), error=text)
+
+
+def _cannot_run(function: Any, node: Function) -> str:
+    needed = [parameter.arg for parameter in _required(node.args)]
+    if needed:
+        return f"{node.name} has parameters, and there is nothing to give for them: {', '.join(needed)}"
+    if function is None:
+        return f"{node.name} is not there any more: the file, or a test before it, has removed it"
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return f"{node.name} yields, so that a call runs none of it: let it return"
+    return ""
 
 
 def _required(arguments: ast.arguments) -> list[ast.arg]:

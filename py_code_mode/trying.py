@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .asking import AsksWorkspace
-from .errors import shared_error
+from .errors import WorkflowInvalidError, shared_error
 from .results import ExecutionResult
 from .watch.journal import Journal
 
@@ -36,7 +36,7 @@ class TriesWorkflows(AsksWorkspace):
         ``got`` and ``error``. Raises WorkflowNotFoundError, WorkflowInvalidError, and ExecutionError where the tests do
         not end.
         """
-        arguments = repr(name) if source is None else f"{name!r}, {source!r}"
+        arguments = _text("name", name) if source is None else f"{_text('name', name)}, {_text('source', source)}"
         report: dict[str, Any] = await self._value(f"workflows.test({arguments})", timeout)
         return report
 
@@ -59,8 +59,9 @@ class TriesWorkflows(AsksWorkspace):
         Returns what ``get_workflow`` does, with ``notes`` (list of str): what is worth knowing about the source.
         Raises WorkflowTestError when the call fails, WorkflowInvalidError when no workflow can be made of the cells.
         """
-        chosen = self._last_cell() if cells is None else [*cells]
-        code = f"workflows.promote({name!r}, {description!r}, cells={chosen!r}, tags={tags and [*tags]!r})"
+        chosen = self._last_cell() if cells is None else _listed(cells)
+        given = f"{_text('name', name)}, {_text('description', description)}"
+        code = f"workflows.promote({given}, cells={chosen!r}, tags={_listed(tags)!r})"
         made: dict[str, Any] = await self._value(code, timeout)
         return made
 
@@ -88,4 +89,16 @@ class TriesWorkflows(AsksWorkspace):
                 return [count]
             if cell.result.kernel_restarted:
                 break  # what was before is gone
-        raise ValueError("no cell of this session has ended well since its variables were last cleared")
+        raise WorkflowInvalidError("no cell of this session has ended well since its variables were last cleared")
+
+
+def _text(what: str, value: Any) -> str:
+    """A string as it is written in code."""
+    if not isinstance(value, str):
+        raise WorkflowInvalidError(f"the {what} of a workflow is a string, not {type(value).__name__}")
+    return repr(str(value))
+
+
+def _listed(items: Any) -> Any:
+    """As a list, which can be written down as code; what is none is refused there, with the reason."""
+    return [*items] if isinstance(items, Iterable) and not isinstance(items, str) else items

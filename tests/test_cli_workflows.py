@@ -90,6 +90,11 @@ def test_workflows_are_tested_on_a_kernel_and_kept_only_if_their_tests_pass(base
     assert (done.returncode, json.loads(done.stdout)[0]["failed"]) == (1, 1)
 
 
+def test_a_source_that_never_ends_is_not_read_for_ever(workspace):  # noqa: F811
+    said = call("workflows", "add", "zeros", "/dev/zero", status=2).stderr
+    assert "the source has more than 1,048,576 bytes" in said
+
+
 def test_without_tests_no_kernel_is_started(workspace):  # noqa: F811
     assert call("workflows", "test").stdout == "no workflow has tests\n"
     assert "no workflow 'none'" in call("workflows", "test", "none", status=1).stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from py_code_mode import FileStorage
-from py_code_mode.storage import file_workflows
+from py_code_mode.storage import file_workflows, folder_watch
 from py_code_mode.storage.folder_watch import FolderWatch, can_watch
 
 looked: list[str] = []
@@ -161,3 +161,15 @@ def test_a_watch_ends_with_its_store(folder):
     assert watches() == before
     FolderWatch(folder)
     assert watches() == before
+
+
+def test_a_process_with_many_stores_leaves_watches_for_others_and_sees_every_change_all_the_same(folder, monkeypatch):
+    monkeypatch.setattr(folder_watch, "_MOST", len(folder_watch._watching) + 2)
+    libraries = [FileStorage(folder.parent).get_workflow_library() for _ in range(4)]
+    assert [names(library) for library in libraries] == ["abc"] * 4
+    with pytest.raises(OSError, match="as many folders as it may"):
+        FolderWatch(folder)
+    (folder / "d.py").write_text(source(1))
+    assert [names(library) for library in libraries] == ["abcd"] * 4
+    del libraries
+    FolderWatch(folder).close()

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
+import os
+import random
+import resource
+import shutil
 import subprocess
 import sys
+import time
+from contextlib import contextmanager
 
 import pytest
 
 from py_code_mode import FileStorage
-from py_code_mode.errors import WorkflowInvalidError, WorkflowNotFoundError
-from py_code_mode.workflows.history import Use
+from py_code_mode.errors import StorageError, WorkflowInvalidError, WorkflowNotFoundError
+from py_code_mode.storage import disk, file_history
+from py_code_mode.workflows import history
+from py_code_mode.workflows.history import Use, diff
 
 from .storages import BACKENDS
 
@@ -103,6 +113,27 @@ def test_two_versions_are_compared_as_a_unified_diff(library):
     assert library.diff("one", 2, 2) == ""
 
 
+def test_sources_made_to_be_slow_to_compare_are_compared_all_the_same(tmp_path, monkeypatch):
+    numbers = random.Random(1)
+    lines = [f"#{number % 150}\n" for number in range(200_000)]
+    old, new = (source(1) + "".join(numbers.sample(lines, len(lines))) + "# end\n" * 5 for _ in range(2))
+    began = time.monotonic()
+    found = diff("one", ("version 1", old), ("version 2", new))
+    assert time.monotonic() - began < 5
+    assert patched(tmp_path, old, found) == new
+    assert diff("one", ("version 1", old), ("version 2", old)) == ""
+    monkeypatch.setattr(history, "_MOST_PAIRS", -1)
+    texts = ["a\n", "a\nb\n", "b\na\nb\nc", "a\nb\nc\n", "b\na\nb\nc\nd\ne\nf\n", "a\nb\nc\nd\nx\nf\n"]
+    for old, new in itertools.permutations(texts, 2):
+        assert patched(tmp_path, old, diff("one", ("version 1", old), ("version 2", new))) == new
+
+
+def patched(folder, text, difference):
+    (folder / "patched.py").write_text(text)
+    subprocess.run(["patch", "-s", folder / "patched.py"], input=difference, text=True, check=True)
+    return (folder / "patched.py").read_text()
+
+
 def test_a_diff_of_odd_line_ends_says_what_differs(library):
     library.create("one", f"{source(1)}# a\fb\r\n# end")
     library.create("one", f"{source(1)}# a\fc\r\n# end\n")
@@ -132,10 +163,12 @@ def test_a_version_or_a_workflow_that_is_not_there_is_an_error_that_names_those_
 def test_uses_are_counted_and_added_up(storage):
     library = storage.get_workflow_library()
     assert library.uses() == {}
+    library.create("one", source(1))
     library.count({"one": Use(2, 1, "2026-01-02"), "größe": Use(1, 0, "2026-01-01")})
     library.count({"one": Use(3, 0, "2026-01-03")})
-    assert library.uses() == {"one": Use(5, 1, "2026-01-03"), "größe": Use(1, 0, "2026-01-01")}
-    assert library.list() == []
+    library.count({"one": Use(0, 1, ""), "größe": Use(1, 0, "2025")})  # written down late
+    assert library.uses() == {"one": Use(5, 2, "2026-01-03"), "größe": Use(2, 0, "2026-01-01")}
+    assert [workflow.name for workflow in library.list()] == ["one"]
 
 
 # -- files ----------------------------------------------------------------------------------------------------
@@ -207,6 +240,95 @@ def test_a_history_that_a_link_leads_out_of_the_workspace_is_refused(files, fold
     assert list((tmp_path / "outside").iterdir()) == []
 
 
+@pytest.mark.parametrize("digest", ["../../../secret", "/{outside}/secret", "A" * 64, "0" * 63])
+def test_a_version_leads_to_no_file_but_its_own(files, folder, tmp_path, digest):
+    (tmp_path / "secret.py").write_text(source(7))
+    files.create("one", source(1))
+    log = folder / ".history/one/versions.jsonl"
+    line = json.loads(log.read_bytes()) | {"digest": digest.replace("{outside}", str(tmp_path))}
+    log.write_bytes(json.dumps(line).encode() + b"\n" + log.read_bytes())
+    assert [files.version("one", each.number)[0].source for each in files.history("one")] == [source(1)]
+
+
+def test_what_stands_in_the_place_of_a_kept_source_is_told_and_replaced_when_it_is_saved_again(files, folder, tmp_path):
+    files.create("one", source(1))
+    kept = folder / ".history/one" / f"{files.history('one')[0].entry.digest}.py"
+    files.create("one", source(2))
+    (tmp_path / "other.py").write_text(source(1))
+    for spoil, told in (
+        (lambda: None, "gone from its storage"),
+        (lambda: kept.write_text(source(3)), "its storage was changed"),
+        (lambda: os.mkfifo(kept), "not a plain file"),
+        (lambda: kept.symlink_to(tmp_path / "other.py"), "cannot read the history"),
+    ):
+        kept.unlink(missing_ok=True)
+        spoil()
+        with pytest.raises(StorageError, match=told):
+            files.version("one", 1)
+    files.create("one", source(1))
+    assert (files.version("one", 1)[0].source, kept.is_symlink()) == (source(1), False)
+    (folder / ".history/one/versions.jsonl").unlink()
+    os.mkfifo(folder / ".history/one/versions.jsonl")
+    with pytest.raises(StorageError, match="not a plain file"):
+        files.history("one")
+
+
+@contextmanager
+def no_file_larger_than(size):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_keeps_the_old_source_and_lets_a_workflow_be_deleted(files, folder):
+    files.create("one", source(1), author="me")
+    with no_file_larger_than(1000), pytest.raises(StorageError, match="File too large"):
+        files.create("one", source(2) + "#" * 1000)
+    assert (files.require("one").source, changes(files)) == (source(1), [(1, "me", "saved")])
+    with no_file_larger_than((folder / ".history/one/versions.jsonl").stat().st_size):
+        assert files.delete("one") is True
+    assert files.list() == []
+    files.rollback("one", 1)
+    assert files.require("one").source == source(1)
+
+
+def test_what_a_save_looks_at_does_not_grow_with_the_versions(files, folder, monkeypatch):
+    looked = []
+    load = file_history.load_entries
+    monkeypatch.setattr(file_history, "load_entries", lambda lines: looked.append(len(lines)) or load(lines))
+    monkeypatch.setattr(disk, "sweep", lambda folder: looked.append(folder.name))
+    for number in range(60):
+        files.create("one", source(number), author="x" * 100)
+    assert looked.count("one") == looked.count("workflows") == 1
+    assert max(count for count in looked if isinstance(count, int)) <= 20
+    looked.clear()
+    log = folder / ".history/one/versions.jsonl"
+    log.write_bytes(log.read_bytes() + b"x" * 5000)  # nothing in reach of the end
+    files.create("one", source(99), author="me")
+    assert changes(files)[-1] == (61, "me", "saved")
+
+
+def test_a_workspace_that_was_removed_is_not_made_again_by_what_was_counted(files, folder):
+    files.create("one", source(1))
+    shutil.rmtree(folder.parent)
+    with pytest.raises(StorageError, match="No such file or directory"):
+        files.count({"one": Use(1, 0, "t")})
+    assert not folder.parent.exists()
+
+
+def test_nobody_waits_long_for_a_stopped_writer_to_count_or_to_look(files, folder, monkeypatch):
+    monkeypatch.setattr(file_history, "_PATIENCE", 0.05)
+    files.create("one", source(1))
+    (folder / "one.py").write_text(source(2))
+    with disk.exclusive(folder / ".history/.lock"):
+        assert changes(files) == [(1, "", "saved"), (2, "", "edited in its file")]
+        with pytest.raises(StorageError, match=r"another process has held .* for 0\.05 s"):
+            files.count({"one": Use(1, 0, "t")})
+
+
 KILLED = """
 import os, signal, sys
 from py_code_mode import FileStorage
@@ -258,7 +380,8 @@ def test_a_writer_killed_at_any_step_leaves_one_of_the_two_and_loses_no_version(
 WRITER = """
 import sys
 from py_code_mode import FileStorage, RedisStorage
-from py_code_mode.workflows.history import Use
+from py_code_mode.workflows import history
+from py_code_mode.workflows.history import Use, diff
 kind, where, me, count = sys.argv[1:]
 storage = FileStorage(where) if kind == "file" else RedisStorage(where.partition(" ")[0], prefix=where.partition(" ")[2])
 library = storage.get_workflow_library()

@@ -151,6 +151,7 @@ def test_any_description_comes_back_as_it_was_given(description):
         ("async def run(): return " + "(" * 5000, "does not parse"),
         ("async def run(): return " + "-" * 500_000 + "1", "does not parse"),
         ("async def run(x: " + "a" + ".b" * 50_000 + "): pass", "nested too deeply|does not parse"),
+        ("async def run(): return " + "-" * 100_000 + "1", "does not parse: .+"),
         (b"async def run(): pass", "string, not bytes"),
     ],
 )

@@ -253,6 +253,8 @@ def test_what_is_read_before_it_is_set_becomes_a_parameter(earlier, cell, parame
         ("[a, b] = x, 's'", "a, b", " -> tuple[int, str]"),
         ("z = y = x", "y", " -> int"),
         ("x += 1", "x", " -> int"),
+        ("import numpy as np\na = np.arange(3) + x", "a", " -> np.ndarray"),
+        ("import numpy as np\na, b = np.arange(3), np.arange(x)", "a, b", " -> tuple[np.ndarray, np.ndarray]"),
         ("None", "None", ""),
         ("x + 1;", None, " -> None"),
         ("print(x)", None, " -> None"),

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from py_code_mode import FileStorage, MemoryStorage
 from py_code_mode.errors import (
+    WorkflowArgumentError,
     WorkflowInvalidError,
     WorkflowNotFoundError,
     WorkflowTestError,
@@ -310,7 +313,74 @@ async def test_cells_that_cannot_be_a_workflow_are_refused_with_the_reason(sessi
         await session.promote("2nd", "None")
     with pytest.raises(WorkflowInvalidError, match="no description"):
         await session.promote("second", "")
+    for given, told in (
+        ((Path("a"), "None"), "the name of a workflow is a string, not PosixPath"),
+        (("none", 5), "the description of a workflow is a string, not int"),
+        (("none", "None", 1), r"cells is a list of the numbers of cells, such as \[\d+\], not 1"),
+        (("none", "None", "1"), "cells is a list of the numbers of cells"),
+        (("none", "None", [[1]]), r"no cell \[1\] before this one"),
+    ):
+        with pytest.raises(WorkflowInvalidError, match=told):
+            await session.promote(*given)
+    with pytest.raises(WorkflowInvalidError, match="tags are a list of strings"):
+        await session.promote("none", "None", tags="none")
+    assert (await session.run("workflows.promote('none', 5)")).error_name == "WorkflowInvalidError"
     assert await session.list_workflows() == []
+
+
+WAITS = '"""Wait.\n\n>>> workflows.waits()\n"""\nimport asyncio\nasync def run(): await asyncio.sleep(60)\n'
+
+
+async def test_what_waits_in_a_trial_is_interrupted_nothing_is_saved_and_the_next_run_is_fine(session):
+    await session.run("import asyncio; seconds, kept = 0, 1")
+    waited = (await session.run("await asyncio.sleep(seconds)")).execution_count
+    await session.run("seconds = 60")
+    for trial in (
+        f"workflows.promote('waits', 'Wait', [{waited}])",
+        f"workflows.create('waits', {WAITS!r}, '', test=True)",
+    ):
+        result = await session.run(trial, timeout=0.2)
+        assert (result.timed_out, result.kernel_restarted) == (True, False)
+        assert await value(session, "kept") == 1
+    assert await session.list_workflows() == []
+
+
+async def test_a_cell_that_promotes_is_not_promoted(session):
+    await session.run("41 + 1")
+    await session.run("workflows.promote('answer', 'The answer')")
+    await session.add_workflow("makes", "async def run(): return workflows.promote('inner', 'Inner')", "Makes one")
+    count = (await session.run("x = 0; workflows.makes()")).execution_count
+    with pytest.raises(WorkflowTestError, match="leave out the cell that does so") as caught:
+        await session.promote("outer", "Outer", [count])
+    assert len(str(caught.value)) < 3000
+
+
+async def test_a_promotion_in_a_thread_that_fails_says_why(session):
+    await session.run("x, by = 1, 0")
+    await session.run("import asyncio")
+    await session.run("if by: x / by")
+    failed = await session.run("by = 0\nx / 0")
+    assert failed.error_name == "ZeroDivisionError"
+    count = failed.execution_count
+    tried = await session.run(f"await asyncio.to_thread(workflows.promote, 'none', 'None', [{count}])")
+    assert tried.error_name == "WorkflowTestError"
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+async def test_the_dataclasses_of_a_workflow_are_made_and_found_whenever_that_is(session, future):
+    source = (
+        f'"""A point."""\n{future}import typing\nfrom dataclasses import dataclass\n\n\n'
+        "@dataclass\nclass Point:\n    x: int\n    next: 'Point | None' = None\n\n\n"
+        "async def run(x: int) -> int:\n"
+        "    @dataclass\n    class Inner:\n        y: int\n\n"
+        "    typing.get_type_hints(Point)\n"
+        "    return Point(x).x + Inner(1).y\n\n\n"
+        "def test_point():\n    assert Point(1).x == 1\n"
+    )
+    await session.add_workflow("point", source, "", test=True)
+    assert await value(session, "workflows.point(x=2)") == 3
+    assert (await session.test_workflow("point", source.replace("x == 1", "x == 2")))["failed"] == 1
+    assert await value(session, "workflows.point(x=3)") == 4
 
 
 async def test_a_promotion_without_a_cell_since_the_last_reset_is_refused(tmp_path):
@@ -318,7 +388,7 @@ async def test_a_promotion_without_a_cell_since_the_last_reset_is_refused(tmp_pa
         for prepare in ("x = 1", "1 / 0"):
             await session.run(prepare)
             await session.reset()
-            with pytest.raises(ValueError, match="no cell of this session has ended well"):
+            with pytest.raises(WorkflowInvalidError, match="no cell of this session has ended well"):
                 await session.promote("none", "None")
         await session.run("41 + 1")
         await session.test_workflow("none", "async def run(): pass")
@@ -335,3 +405,37 @@ async def test_ipython_syntax_is_refused_with_its_line(shared):
     await shared.run("x = 1\n!true")
     with pytest.raises(WorkflowInvalidError, match="no workflow 'shell' can be made of these cells"):
         await shared.promote("shell", "Runs a command")
+
+
+RUBBISH = """
+def asked(method, **params):
+    try:
+        return workflows._link.request(method, **params)
+    except CodeModeError as error:
+        return str(error)
+
+good = {"name": "double", "version": None, "old": None, "query": "", "limit": 1, "tags": None, "wanted_by": "x"}
+good |= {"source": "async def run(): ...", "description": "d", "known": "", "requirements": []}
+asks = {"list": [], "search": ["query", "limit"], "get": ["name", "version"], "code": ["name", "known"],
+        "failed": ["name"], "history": ["name"], "diff": ["name", "old"], "stats": ["name"],
+        "check": ["name", "source", "description", "tags"], "create": ["name", "source", "description", "tags"],
+        "rollback": ["name", "version"], "delete": ["name"]}
+told = []
+for method, names in {**{f"workflows.{key}": asks[key] for key in asks}, "deps.provide": ["requirements", "wanted_by"]}.items():
+    for name in names:
+        for rubbish in (0, -1.5, b"x", [], [1], {1}, {"a": 1}, "\\ud800", "\\0"):
+            told.append(asked(method, **{key: good[key] for key in names} | {name: rubbish}))
+told.append(asked("workflows.get", nam="double"))
+told
+"""
+
+
+async def test_rubbish_that_a_kernel_asks_with_is_answered_with_an_error_and_nothing_else(tmp_path, caplog):
+    async with Session.inprocess(tmp_path) as session:
+        await session.add_workflow("double", DOUBLE, "")
+        told = await value(session, RUBBISH)
+        assert sum(isinstance(answer, str) and "has to be" in answer for answer in told) > 50
+        assert "no argument 'nam' (did you mean 'name'?); missing 'name' (str)" in told[-1]
+        assert [record.getMessage() for record in caplog.records] == []
+        with pytest.raises(WorkflowArgumentError, match=r"search: 'query' has to be str, not None\. It takes: .*limit"):
+            await session.search_workflows(None)

@@ -257,6 +257,24 @@ async def test_a_failing_function_tells_the_line_and_what_was_compared():
     assert "assert x not in [1, 2]" in found[1]["error"]
 
 
+async def test_a_function_of_which_nothing_runs_does_not_pass():
+    source = """
+async def run(): ...
+
+def test_yields(): yield 1 / 0
+async def test_yields_later(): yield 1 / 0
+def test_gone(): ...
+del test_gone
+"""
+    report = await ran(source)
+    assert (report["passed"], report["failed"]) == (0, 3)
+    assert [(failure["line"], failure["error"]) for failure in report["failures"]] == [
+        (4, "test_yields yields, so that a call runs none of it: let it return"),
+        (5, "test_yields_later yields, so that a call runs none of it: let it return"),
+        (6, "test_gone is not there any more: the file, or a test before it, has removed it"),
+    ]
+
+
 async def test_a_file_that_cannot_be_run_fails_all_its_tests():
     report = await ran(DOUBLE.replace("import asyncio", "") + "\n1 / 0\n")
     assert (report["passed"], report["failed"]) == (0, len(EVERY))
@@ -325,6 +343,23 @@ async def test_the_lines_of_the_workflow_that_is_there_are_kept_for_tracebacks()
     assert linecache.cache.pop("workflows/double.py") is kept
     await ran(DOUBLE)
     assert not [name for name in linecache.cache if "double" in name or "docstring" in name]
+
+
+async def test_a_test_that_takes_the_event_loop_away_fails_like_any_other():
+    source = """
+import asyncio
+
+
+async def run(): ...
+
+
+async def test_none():
+    asyncio._set_running_loop(None)
+    raise ValueError("none")
+"""
+    report = await ran(source)
+    assert [failure["error"].split("\n")[-1] for failure in report["failures"]] == ["ValueError: none"]
+    await asyncio.sleep(0)
 
 
 async def test_the_error_for_a_failing_workflow_shows_the_first_failures():

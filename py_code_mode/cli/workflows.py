@@ -65,6 +65,18 @@ def show(name: str, version: int | None, base: Base, as_json: bool) -> None:
     print(workflow.source, end="" if workflow.source.endswith("\n") else "\n")
 
 
+def _source(file: BinaryIO) -> str:
+    from py_code_mode.workflows.workflow import MAX_SOURCE_BYTES
+
+    data = file.read(MAX_SOURCE_BYTES + 1)  # a device never ends
+    if len(data) > MAX_SOURCE_BYTES:
+        raise click.UsageError(f"the source has more than {MAX_SOURCE_BYTES:,} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"the source is not UTF-8: {error}") from None
+
+
 @command.command()
 @click.argument("name")
 @click.argument("file", type=click.File("rb"))
@@ -93,10 +105,7 @@ def add(
     One of that name is replaced, and stays in its history. With --test the exit status is 1 when its tests fail, and
     nothing is kept then.
     """
-    try:
-        source = file.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise click.UsageError(f"the source is not UTF-8: {error}") from None
+    source = _source(file)
     library = _library(base)
     library.check(name, source, description, tags or None)
     if test:

@@ -125,6 +125,8 @@ class DependencyManager:
         ``wanted_by`` is what needs them, for errors: RuntimeDepsDisabledError where something is missing and may not
         be installed, InstallError where it cannot be.
         """
+        if isinstance(requirements, str) or not isinstance(requirements, Sequence):
+            raise RequirementError(f"requirements are a list of strings such as 'pandas>=2', not {requirements!r}")
         for text in requirements:
             parse_runtime(text)
         async with self._changing:

@@ -6,18 +6,33 @@ from asyncio import to_thread
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from kernel_bootstrap.arguments import Checker
+from kernel_bootstrap.errors import WorkflowArgumentError
 from py_code_mode.workflows.library import WorkflowLibrary
 from py_code_mode.workflows.workflow import Workflow
 
 from .uses import UseRecorder
 
 if TYPE_CHECKING:
-    from .server import Handlers
+    from .server import Handler, Handlers
 
 
 def handlers(library: WorkflowLibrary, uses: UseRecorder, author: str) -> Handlers:
     """The methods of ``workflows`` over one library; ``author`` is who saves. Its code is never run here."""
-    return _reading(library, uses) | _writing(library, author)
+    found = _reading(library, uses) | _writing(library, author)
+    return {method: _checked(method, handler) for method, handler in found.items()} | _saving(library, author)
+
+
+def _checked(method: str, handler: Handler) -> Handler:
+    """``handler``, which the code may ask for anything: what does not fit its annotations is refused."""
+    checker = Checker(handler, method)
+
+    async def call(*args: Any, **params: Any) -> Any:
+        if told := checker.told(args, params):
+            raise WorkflowArgumentError(f"{method}: {told}")
+        return await handler(*args, **params)
+
+    return call
 
 
 def _reading(library: WorkflowLibrary, uses: UseRecorder) -> dict[str, Any]:
@@ -69,6 +84,18 @@ def _reading(library: WorkflowLibrary, uses: UseRecorder) -> dict[str, Any]:
 
 
 def _writing(library: WorkflowLibrary, author: str) -> dict[str, Any]:
+    async def rollback(name: str, version: int) -> dict[str, Any]:
+        return (await to_thread(lambda: library.rollback(name, version, author=author))).summary()
+
+    async def delete(name: str) -> bool:
+        return await to_thread(lambda: library.delete(name, author=author))
+
+    return {"workflows.rollback": rollback, "workflows.delete": delete}
+
+
+def _saving(library: WorkflowLibrary, author: str) -> dict[str, Any]:
+    """Those that take what is to be a workflow; the library itself says what is wrong with it."""
+
     async def check(name: str, source: str, description: str = "", tags: Sequence[str] | None = None) -> dict[str, Any]:
         return _code(await to_thread(library.check, name, source, description, tags))
 
@@ -78,18 +105,7 @@ def _writing(library: WorkflowLibrary, author: str) -> dict[str, Any]:
         made = await to_thread(lambda: library.create(name, source, description, tags=tags, author=author))
         return made.summary()
 
-    async def rollback(name: str, version: int) -> dict[str, Any]:
-        return (await to_thread(lambda: library.rollback(name, version, author=author))).summary()
-
-    async def delete(name: str) -> bool:
-        return await to_thread(lambda: library.delete(name, author=author))
-
-    return {
-        "workflows.check": check,
-        "workflows.create": create,
-        "workflows.rollback": rollback,
-        "workflows.delete": delete,
-    }
+    return {"workflows.check": check, "workflows.create": create}
 
 
 def _code(workflow: Workflow) -> dict[str, Any]:

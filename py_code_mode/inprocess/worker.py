@@ -16,6 +16,7 @@ from contextvars import Context
 from typing import Any
 
 from kernel_bootstrap import tracebacks
+from kernel_bootstrap.loops import wake_loops
 from py_code_mode.host.memory import MemoryLink
 from py_code_mode.host.server import Handlers
 
@@ -72,6 +73,7 @@ class Worker:
         # After the strike, so that the exception is there when they come back.
         self.link.cancel(cell)
         self.link.wake()
+        wake_loops()
 
     def stack(self) -> str:
         """Where the code stands, as text, outermost call first."""

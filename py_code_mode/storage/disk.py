@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,21 +35,19 @@ def storage_errors(doing: str, path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def exclusive(path: Path) -> Iterator[None]:
+def exclusive(path: Path, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
     """Holds the lock file ``path``, made when it is missing, against threads and processes alike.
 
-    Raises StorageError after LOCK_TIMEOUT. The kernel releases the lock of a process that dies.
+    Raises StorageError after ``timeout`` seconds. The kernel releases the lock of a process that dies.
     """
     from filelock import FileLock, Timeout  # costs more than the rest of this package; only writers need it
 
-    lock = FileLock(path, timeout=LOCK_TIMEOUT, poll_interval=_LOCK_POLL)
+    lock = FileLock(path, timeout=timeout, poll_interval=_LOCK_POLL)
     with storage_errors("lock the workspace", path):
         try:
             lock.acquire()
         except Timeout:
-            raise StorageError(
-                f"another process has held {path} for {LOCK_TIMEOUT:g} s: end it, or try again"
-            ) from None
+            raise StorageError(f"another process has held {path} for {timeout:g} s: end it, or try again") from None
     try:
         yield
     finally:
@@ -122,6 +122,27 @@ class StoredFile(io.FileIO):
             return super().read(size) or b""
 
 
+def read_plain(path: Path, tail: int | None = None) -> bytes | None:
+    """The content of a file, or its last ``tail`` bytes; None: there is none.
+
+    Raises OSError for what is no plain file: a link could lead anywhere, and a FIFO keeps its reader waiting.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            if tail is not None and found.st_size > tail:
+                file.seek(-tail, os.SEEK_END)
+            return file.read()
+    finally:
+        os.close(fd)
+
+
 def replace_file(target: Path, data: Buffer) -> None:
     """Make ``data`` the content of ``target``; whatever ends this process leaves the old file or the new one.
 
@@ -141,6 +162,19 @@ def replace_file(target: Path, data: Buffer) -> None:
 def is_temporary(name: str) -> bool:
     """Whether a file of this name is that of a TemporaryFile."""
     return name.startswith(_TEMPORARY)
+
+
+class Sweeper:
+    """Sweeps folders, each once: what others leave later is swept by those who come later."""
+
+    def __init__(self) -> None:
+        self._swept: set[Path] = set()
+
+    def sweep(self, folder: Path) -> None:
+        """See the function ``sweep``, which looks at every file of the folder."""
+        if folder not in self._swept:
+            self._swept.add(folder)
+            sweep(folder)
 
 
 def sweep(folder: Path) -> None:

@@ -1,8 +1,9 @@
 """The versions of workflows as files, below ``workflows/.history``, and how often each was used.
 
 ``<name>/<digest>.py`` is a source, ``<name>/versions.jsonl`` has a line for each version. Both can go into git;
-the lock and the counts are ignored there. The file of a workflow is written before its line: a writer that dies in
-between leaves a file that looks edited by hand, and such a file becomes a version at the next save.
+the lock and the counts are ignored there. A source is kept first, so that a full disk changes nothing; then the file
+of the workflow is written, and then its line: a writer that dies in between leaves a file that looks edited by hand,
+and such a file becomes a version at the next save. What a save costs does not grow with the number of versions.
 """
 
 from __future__ import annotations
@@ -17,16 +18,26 @@ from pathlib import Path
 
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.artifacts.artifact import utc_from_ns
-from py_code_mode.workflows.history import EDITED, Entry, Use, Version, load_entry, numbered
+from py_code_mode.errors import StorageError
+from py_code_mode.workflows.history import EDITED, Entry, Use, Version, load_entries, numbered
 
-from .disk import exclusive, inside, replace_file, storage_errors, sweep
+from .disk import LOCK_TIMEOUT, Sweeper, exclusive, inside, read_plain, replace_file, storage_errors
 from .workflow_files import WorkflowFiles, is_name
 
 _IGNORED = "# Not for others: what belongs to this machine.\n.lock\n.tmp-*\nuses.json\n"
 
+_TAIL = 1 << 12
+"""Bytes in which the last line of a history is looked for first; one has some 200."""
+
+_PATIENCE = 2.0
+"""Seconds to wait for a writer where there is something else to do: counts are written down the next time."""
+
 
 class HistoryFolder:
-    """``workflows/.history`` of the workspace ``base``, made when it is first written to."""
+    """``workflows/.history`` of the workspace ``base``, made when it is first written to.
+
+    It does not make ``workflows``: a workspace that somebody has removed is not made again to count what was used.
+    """
 
     def __init__(self, base: Path) -> None:
         self._base = base
@@ -37,14 +48,14 @@ class HistoryFolder:
         return inside(self._base, self._path / name)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Alone among all processes that write workflows here."""
+    def locked(self, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+        """Alone among all processes that write workflows here. Raises StorageError after ``timeout`` seconds."""
         path = self.path()
         with storage_errors("keep the history of workflows", path):
             if not path.is_dir():
-                path.mkdir(parents=True, exist_ok=True)
+                path.mkdir(exist_ok=True)
                 replace_file(path / ".gitignore", _IGNORED.encode())
-        with exclusive(path / ".lock"):
+        with exclusive(path / ".lock", timeout):
             yield
 
     def can_lock(self) -> bool:
@@ -58,16 +69,18 @@ class FileWorkflowHistory:
     def __init__(self, folder: HistoryFolder, files: WorkflowFiles) -> None:
         self._folder = folder
         self._current = files.current
+        self._sweeper = Sweeper()
 
     def versions(self, name: str) -> list[Version]:
         """See ``WorkflowHistory.versions``. An edited file is the last version, and kept from the next save on."""
         if not is_name(name):
             return []
-        entries, edited = self._look(name)
-        if edited is not None and self._folder.can_lock():
-            with self._folder.locked():  # a writer may be between the file and its line
-                entries, edited = self._look(name)
-        return numbered(entries if edited is None else [*entries, edited[0]])
+        entries = self._all(name)
+        if entries and entries[-1].change == EDITED and self._folder.can_lock():
+            # A writer may be between the file and its line; one that is stopped there is not waited for.
+            with suppress(StorageError), self._folder.locked(_PATIENCE):
+                entries = self._all(name)
+        return numbered(entries)
 
     def source(self, name: str, digest: str) -> bytes | None:
         """See ``WorkflowHistory.source``."""
@@ -76,55 +89,60 @@ class FileWorkflowHistory:
         current = self._current(name)
         if current is not None and _digest(current[0]) == digest:
             return current[0]
-        path = self._folder.path(name) / f"{digest}.py"
-        with storage_errors("read the history of the workflow", path), suppress(FileNotFoundError):
-            return path.read_bytes()
-        return None
+        path = self._source(name, digest)
+        with storage_errors("read the history of the workflow", path):
+            return read_plain(path)
 
     @contextmanager
     def changing(self, name: str) -> Iterator[bytes | None]:
         """The workflow is about to change: gives the source that it has, if any, which is in the history then."""
         with self._folder.locked():
-            _, edited = self._look(name)
-            if edited is not None:
-                self.add(name, *edited)
             current = self._current(name)
+            edit = _edit(current, self._last(name))
+            if current is not None and edit is not None:
+                self.keep(name, edit.digest, current[0])
+                self.add(name, edit)
             yield None if current is None else current[0]
 
-    def add(self, name: str, entry: Entry, source: Buffer) -> None:
-        """Append a version; within ``changing``. ``source`` is b"" for a deletion."""
-        folder = self._folder.path(name)
-        with storage_errors("keep the history of the workflow", folder):
-            folder.mkdir(exist_ok=True)
-            sweep(folder)
-            if entry.digest and not (folder / f"{entry.digest}.py").exists():
-                replace_file(folder / f"{entry.digest}.py", source)
-            _append_line(folder / "versions.jsonl", entry.dump())
+    def keep(self, name: str, digest: str, source: Buffer) -> None:
+        """Keep the source of a version that is about to be; within ``changing``."""
+        path = self._source(name, digest)
+        with storage_errors("keep the history of the workflow", path):
+            path.parent.mkdir(exist_ok=True)
+            self._sweeper.sweep(path.parent)
+            if not _holds(path, source):
+                replace_file(path, source)
 
-    def last(self, name: str) -> Entry | None:
-        """The newest version that is kept."""
-        entries = self._entries(name)
-        return entries[-1] if entries else None
+    def add(self, name: str, entry: Entry) -> None:
+        """Append a version; within ``changing``."""
+        path = self._lines(name)
+        with storage_errors("keep the history of the workflow", path):
+            path.parent.mkdir(exist_ok=True)
+            _append_line(path, entry.dump())
 
-    def _look(self, name: str) -> tuple[list[Entry], tuple[Entry, bytes] | None]:
-        """The versions that are kept, and the one that the file has become since, with its source."""
+    def _all(self, name: str) -> list[Entry]:
+        """The versions that are kept, and the one that the file has become since."""
         current = self._current(name)
         entries = self._entries(name)
-        if current is None:
-            return entries, None
-        source, changed = current
-        if entries and entries[-1].digest == _digest(source):
-            return entries, None
-        return entries, (Entry(_digest(source), utc_from_ns(changed), "", EDITED), source)
+        edit = _edit(current, entries[-1] if entries else None)
+        return entries if edit is None else [*entries, edit]
 
-    def _entries(self, name: str) -> list[Entry]:
-        path = self._folder.path(name) / "versions.jsonl"
+    def _last(self, name: str) -> Entry | None:
+        """The newest version that is kept."""
+        entries = self._entries(name, _TAIL) or self._entries(name)
+        return entries[-1] if entries else None
+
+    def _entries(self, name: str, tail: int | None = None) -> list[Entry]:
+        path = self._lines(name)
         with storage_errors("read the history of the workflow", path):
-            try:
-                lines = path.read_bytes().splitlines()
-            except FileNotFoundError:
-                return []
-        return [entry for line in lines if (entry := load_entry(line)) is not None]
+            lines = (read_plain(path, tail) or b"").splitlines()
+        return load_entries(lines)
+
+    def _lines(self, name: str) -> Path:
+        return self._folder.path(name) / "versions.jsonl"
+
+    def _source(self, name: str, digest: str) -> Path:
+        return self._folder.path(name) / f"{digest}.py"
 
 
 class FileUseCounts:
@@ -135,7 +153,7 @@ class FileUseCounts:
 
     def add(self, uses: Mapping[str, Use]) -> None:
         """See ``UseCounts.add``."""
-        with self._folder.locked():
+        with self._folder.locked(_PATIENCE):
             path = self._folder.path() / "uses.json"
             with storage_errors("count the uses of workflows", path):
                 counted = dict(self.read())
@@ -149,15 +167,31 @@ class FileUseCounts:
         path = self._folder.path() / "uses.json"
         with storage_errors("read the uses of workflows", path):
             try:
-                found = json.loads(path.read_bytes())
-            except (FileNotFoundError, ValueError, RecursionError):
+                found = json.loads(read_plain(path) or b"")
+            except (ValueError, RecursionError):
                 return {}
         rows = found.items() if isinstance(found, dict) else ()
         return {name: Use(*row) for name, row in rows if _is_row(row)}
 
 
+def _holds(path: Path, source: Buffer) -> bool:
+    try:
+        return read_plain(path) == bytes(source)
+    except OSError:  # it is a link, or anything else that is to be replaced
+        return False
+
+
 def _is_row(row: object) -> bool:
     return isinstance(row, list) and [type(item) for item in row] == [int, int, str]
+
+
+def _edit(current: tuple[bytes, int] | None, last: Entry | None) -> Entry | None:
+    """The version that a file has become which was edited since the ``last`` that is kept."""
+    if current is None:
+        return None
+    source, changed = current
+    digest = _digest(source)
+    return None if last is not None and last.digest == digest else Entry(digest, utc_from_ns(changed), "", EDITED)
 
 
 def _digest(source: bytes) -> str:

@@ -7,12 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Hashable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from kernel_bootstrap.wire import Buffer
+from py_code_mode.errors import StorageError
 from py_code_mode.workflows.history import Entry
 
-from .disk import inside, replace_file, storage_errors, sweep
+from .disk import Sweeper, inside, replace_file, storage_errors
 from .file_history import FileUseCounts, FileWorkflowHistory, HistoryFolder
 from .folder_watch import FolderWatch, can_watch
 from .workflow_files import SUFFIX, WorkflowFiles, is_name
@@ -39,6 +41,7 @@ class FileWorkflowStore:
         folder = HistoryFolder(base)
         self.history = FileWorkflowHistory(folder, self._files)
         self.uses = FileUseCounts(folder)
+        self._sweeper = Sweeper()
         self._looking = threading.Lock()
         self._watch: FolderWatch | None = None
         self._stamps: dict[str, Hashable] = {}
@@ -55,7 +58,11 @@ class FileWorkflowStore:
                 return self._look_at_all()
             names = {file.removesuffix(SUFFIX) for file in changed if file.endswith(SUFFIX)}
             if names:
-                stamps = self._stamps | {name: self.stamp(name) for name in names}
+                try:
+                    stamps = self._stamps | {name: self.stamp(name) for name in names}
+                except StorageError:
+                    self._stop_watching()  # it has told of these, and does so once
+                    raise
                 self._stamps = {name: stamp for name, stamp in stamps.items() if stamp is not None}
             return self._stamps
 
@@ -116,16 +123,15 @@ class FileWorkflowStore:
         path = self._files.path(name)
         with storage_errors("write the workflow", path):
             self._root.mkdir(parents=True, exist_ok=True)
-            sweep(self._root)
+            self._sweeper.sweep(self._root)
             with self.history.changing(name) as current:
-                last = self.history.last(name)
-                if current == bytes(source) and last is not None and last.digest == entry.digest:
-                    return
-                replace_file(path, source)
-                self.history.add(name, entry, source)
+                if current != bytes(source):
+                    self.history.keep(name, entry.digest, source)
+                    replace_file(path, source)
+                    self.history.add(name, entry)
 
     def delete(self, name: str, entry: Entry) -> bool:
-        """See ``WorkflowStore.delete``."""
+        """See ``WorkflowStore.delete``. On a full disk it is deleted, and its history may not say so."""
         if not is_name(name):
             return False
         path = self._files.path(name)
@@ -134,7 +140,8 @@ class FileWorkflowStore:
                 path.stat(follow_symlinks=False)
                 with self.history.changing(name):
                     path.unlink()
-                    self.history.add(name, entry, b"")
+                    with suppress(StorageError):
+                        self.history.add(name, entry)
             except FileNotFoundError:
                 return False
         return True

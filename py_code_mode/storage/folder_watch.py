@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import weakref
@@ -10,11 +11,21 @@ from pathlib import Path
 _LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
 """File systems whose every change is made by this very kernel, which so can tell of it; NFS and FUSE are not."""
 
+_MOST = 16
+"""So many watches a process has: Linux allows a user 128, which editors and build tools need as well."""
+
+_watching: weakref.WeakSet[FolderWatch] = weakref.WeakSet()
+
 
 class FolderWatch:
-    """Watches the files in ``folder``, not those in folders below it. Not thread-safe. Raises OSError."""
+    """Watches the files in ``folder``, not those in folders below it. Not thread-safe.
+
+    Raises OSError where the folder cannot be watched, or enough are.
+    """
 
     def __init__(self, folder: Path) -> None:
+        if len(_watching) >= _MOST:
+            raise OSError(errno.EMFILE, "this process watches as many folders as it may")
         from inotify_simple import INotify, flags  # rarely needed, and looks for the C library when it is used
 
         self._folder = folder.stat()
@@ -25,6 +36,7 @@ class FolderWatch:
             flags.CREATE | flags.DELETE | flags.MODIFY | flags.ATTRIB | flags.MOVED_FROM | flags.MOVED_TO
         ) | flags.CLOSE_WRITE  # what is written through mmap is told by the close only
         self._notify.add_watch(folder, self._files | flags.ONLYDIR)
+        _watching.add(self)
 
     def changes(self, folder: Path) -> set[str] | None:
         """The names of files that have changed since the last call; None: they cannot be told, look at all.
@@ -42,6 +54,7 @@ class FolderWatch:
 
     def close(self) -> None:
         """Watch no more."""
+        _watching.discard(self)
         if os.getpid() == self._process:
             self._close()
 

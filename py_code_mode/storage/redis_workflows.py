@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from kernel_bootstrap.wire import Buffer
-from py_code_mode.workflows.history import Entry, Use, Version, load_entry, numbered
+from py_code_mode.workflows.history import Entry, Use, Version, load_entries, numbered
 
 from .redis_index import RedisIndex, encoded
 from .redis_link import RedisLink
@@ -37,6 +37,17 @@ redis.call('DEL', KEYS[3])
 local found = redis.call('DEL', KEYS[1])
 if found == 1 then redis.pcall('RPUSH', KEYS[4], ARGV[2]) end
 return found
+"""
+
+
+# KEYS: uses. ARGV: name, calls, failures, last, and so on. What is counted late may have happened before the last.
+_COUNT = """
+for i = 1, #ARGV, 4 do
+  redis.call('HINCRBY', KEYS[1], 'calls:' .. ARGV[i], ARGV[i + 1])
+  redis.call('HINCRBY', KEYS[1], 'failures:' .. ARGV[i], ARGV[i + 2])
+  local last = 'last:' .. ARGV[i]
+  if (redis.call('HGET', KEYS[1], last) or '') <= ARGV[i + 3] then redis.call('HSET', KEYS[1], last, ARGV[i + 3]) end
+end
 """
 
 
@@ -134,7 +145,7 @@ class RedisWorkflowHistory:
             return []
         key = self.entries_key(name)
         lines = self._link.read(f"read the history of {name!r}", lambda client: client.lrange(key, 0, -1))
-        return numbered(entry for line in lines if (entry := load_entry(line)) is not None)
+        return numbered(load_entries(lines))
 
     def source(self, name: str, digest: str) -> bytes | None:
         """See ``WorkflowHistory.source``."""
@@ -153,15 +164,8 @@ class RedisUseCounts:
     def add(self, uses: Mapping[str, Use]) -> None:
         """See ``UseCounts.add``."""
 
-        def count(client: Any) -> None:
-            with client.pipeline(transaction=True) as pipe:
-                for name, use in uses.items():
-                    pipe.hincrby(self._key, encoded(f"calls:{name}"), use.calls)
-                    pipe.hincrby(self._key, encoded(f"failures:{name}"), use.failures)
-                    pipe.hset(self._key, encoded(f"last:{name}"), use.last)
-                pipe.execute()
-
-        self._link.write("count the uses of workflows", count)
+        rows = [item for name, use in uses.items() for item in (encoded(name), use.calls, use.failures, use.last)]
+        self._link.run("count the uses of workflows", _COUNT, [self._key], rows)
 
     def read(self) -> Mapping[str, Use]:
         """See ``UseCounts.read``."""

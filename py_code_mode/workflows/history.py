@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from .workflow import workflow_path
 SAVED = "saved"
 EDITED = "edited in its file"
 DELETED = "deleted"
+
+_FIELDS = {"digest", "created", "author", "change"}
+_DIGEST = re.compile("([0-9a-f]{64})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +38,31 @@ class Entry:
         return json.dumps(fields).encode()
 
 
-def load_entry(line: bytes) -> Entry | None:
-    """The entry that ``dump`` wrote; None for what is malformed, such as half a line."""
+def load_entries(lines: Sequence[bytes]) -> list[Entry]:
+    """The entries that ``dump`` wrote; what is malformed, such as half a line, is left out."""
     try:
-        found = json.loads(line)
+        found = json.loads(b"[%s]" % b",".join(lines))  # all at once takes a third of the time
+        if len(found) != len(lines):
+            found = [_parsed(line) for line in lines]
+    except (ValueError, RecursionError):
+        found = [_parsed(line) for line in lines]
+    return [Entry(**fields) for fields in found if _is_entry(fields)]
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict) or found.keys() != {"digest", "created", "author", "change"}:
-        return None
-    return Entry(**found) if all(isinstance(value, str) for value in found.values()) else None
+
+
+def _is_entry(fields: Any) -> bool:
+    return (
+        isinstance(fields, dict)
+        and fields.keys() == _FIELDS
+        and all(isinstance(value, str) for value in fields.values())
+        and _DIGEST.fullmatch(fields["digest"]) is not None
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +111,47 @@ class Use:
 
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")  # str.splitlines would split at a form feed as well
+_CONTEXT = 3
+_MOST_PAIRS = 1_000_000
+"""Pairs of equal lines that are compared; more, in sources made for it, would take minutes to hours."""
 
 
 def diff(name: str, old: tuple[str, str], new: tuple[str, str]) -> str:
-    """The unified diff of two sources, each given as (version for people, source); "" where they are the same."""
+    """The unified diff of two sources, each given as (version for people, source); "" where they are the same.
+
+    Long sources that have the same lines over and over are shown as one change, from the first difference to the last.
+    """
+    lines = (_LINE.findall(old[1]), _LINE.findall(new[1]))
+    titles = (f"{workflow_path(name)} ({old[0]})", f"{workflow_path(name)} ({new[0]})")
+    found = _one_change(*lines, *titles) if _pairs(*lines) > _MOST_PAIRS else _changes(*lines, *titles)
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)
+
+
+def _pairs(old: Sequence[str], new: Sequence[str]) -> int:
+    ours, theirs = Counter(old), Counter(new)
+    most = len(new) // 100 + 1 if len(new) >= 200 else len(new)  # what occurs more often difflib does not pair
+    return sum(count * theirs[line] for line, count in ours.items() if theirs[line] <= most)
+
+
+def _changes(old: Sequence[str], new: Sequence[str], old_title: str, new_title: str) -> Iterable[str]:
     from difflib import unified_diff  # only those who ask for a difference need it
 
-    lines = unified_diff(
-        _LINE.findall(old[1]),
-        _LINE.findall(new[1]),
-        f"{workflow_path(name)} ({old[0]})",
-        f"{workflow_path(name)} ({new[0]})",
-    )
-    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    return unified_diff(old, new, old_title, new_title, n=_CONTEXT)
+
+
+def _one_change(old: Sequence[str], new: Sequence[str], old_title: str, new_title: str) -> Iterable[str]:
+    head = next((n for n, (ours, theirs) in enumerate(zip(old, new, strict=False)) if ours != theirs), None)
+    if head is None and len(old) == len(new):
+        return
+    head = min(len(old), len(new)) if head is None else head
+    rest = min(len(old), len(new)) - head
+    tail = next((n for n in range(rest) if old[-1 - n] != new[-1 - n]), rest)
+    start, after = max(head - _CONTEXT, 0), min(tail, _CONTEXT)
+    ends = (len(old) - tail, len(new) - tail)
+    yield f"--- {old_title}\n"
+    yield f"+++ {new_title}\n"
+    yield f"@@ -{start + 1},{ends[0] + after - start} +{start + 1},{ends[1] + after - start} @@\n"
+    yield from (f" {line}" for line in old[start:head])
+    yield from (f"-{line}" for line in old[head : ends[0]])
+    yield from (f"+{line}" for line in new[head : ends[1]])
+    yield from (f" {line}" for line in old[ends[0] : ends[0] + after])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import hashlib
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cached_property
@@ -131,18 +132,20 @@ class WorkflowLibrary:
 
         Raises WorkflowNotFoundError, which names the versions that there are.
         """
-        versions = self.history(name)
+        return self._pick(name, self.history(name), number)
+
+    def _pick(self, name: str, versions: builtins.list[Version], number: int | None) -> tuple[Workflow, Version]:
         kept = [version for version in versions if not version.deleted]
         found = [version for version in kept if number in (None, version.number)]
         if not found or isinstance(number, bool):
             told = f"it has {_spans([version.number for version in kept])}"
             raise WorkflowNotFoundError(f"workflow {name!r} has no version {number!r}: {told}", workflow=name)
-        source = self._store.history.source(name, found[-1].entry.digest)
-        if source is None:
-            raise StorageError(
-                f"the source of version {found[-1].number} of workflow {name!r} is gone from its storage"
-            )
-        return _parse_or_broken(name, source, None), found[-1]
+        version = found[-1]
+        source = self._store.history.source(name, version.entry.digest)
+        if source is None or hashlib.sha256(source).hexdigest() != version.entry.digest:
+            what = "gone from its storage" if source is None else "not what was saved: its storage was changed"
+            raise StorageError(f"the source of version {version.number} of workflow {name!r} is {what}")
+        return _parse_or_broken(name, source, None), version
 
     def describe(self, name: str, number: int | None = None) -> dict[str, Any] | None:
         """All that is known of a workflow, or of its version ``number``; None: there is no such workflow.
@@ -150,18 +153,16 @@ class WorkflowLibrary:
         ``Workflow.to_dict()`` with ``signature``, ``version``, ``created`` (its first version), ``updated`` (this one)
         and ``author`` (of this one); these four are None for a broken one that has no versions, such as a folder.
         """
-        workflow = self.get(name)
         if number is not None:
-            workflow, version = self.version(name, number)
-            versions = [each for each in self.history(name) if each.number <= version.number]
-        elif workflow is None:
-            return None
+            versions = self.history(name)
+            workflow, version = self._pick(name, versions, number)
+            versions = [each for each in versions if each.number <= version.number]
         else:
-            versions = self._store.history.versions(name)
-        begins = 0
-        for index, each in enumerate(versions):
-            if each.deleted:
-                begins = index + 1
+            current = self.get(name)
+            if current is None:
+                return None
+            workflow, versions = current, self._store.history.versions(name)
+        begins = next((index for index in range(len(versions), 0, -1) if versions[index - 1].deleted), 0)
         alive = versions[begins:]
         about: dict[str, Any] = dict.fromkeys(("version", "created", "updated", "author"))
         if alive:
@@ -179,14 +180,15 @@ class WorkflowLibrary:
 
         By default from the version before ``new``, and to the newest one.
         """
-        workflow, version = self.version(name, new)
+        versions = self.history(name)
+        workflow, version = self._pick(name, versions, new)
+        title = f"version {version.number}"
         if old is None:
-            before = [each.number for each in self.history(name) if each.number < version.number and not each.deleted]
-            if not before:
-                return diff(name, ("nothing", ""), (f"version {version.number}", workflow.source))
-            old = before[-1]
-        earlier, _ = self.version(name, old)
-        return diff(name, (f"version {old}", earlier.source), (f"version {version.number}", workflow.source))
+            old = max((each.number for each in versions[: version.number - 1] if not each.deleted), default=None)
+        if old is None:
+            return diff(name, ("nothing", ""), (title, workflow.source))
+        earlier, _ = self._pick(name, versions, old)
+        return diff(name, (f"version {old}", earlier.source), (title, workflow.source))
 
     def rollback(self, name: str, number: int, *, author: str = "") -> Workflow:
         """Make version ``number`` of a workflow the newest one again, also of one that was deleted.

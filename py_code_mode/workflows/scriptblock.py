@@ -13,7 +13,7 @@ import ast
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ def declared(tree: ast.Module, source: str) -> Declared:
     return Declared(tuple(dependencies), tuple(sorted(set(tags))))
 
 
-def with_tags(source: str, tags: Sequence[str]) -> str:
+def with_tags(source: str, tags: Collection[str]) -> str:
     """``source`` with ``tags`` as the tags in its block, which is made where there is none; the rest stays as it was.
 
     Raises:
@@ -98,7 +98,7 @@ def with_tags(source: str, tags: Sequence[str]) -> str:
         ValueError: a tag is empty, too long or has control characters.
         SyntaxError: the source does not parse.
     """
-    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in tags):
+    if isinstance(tags, str) or not isinstance(tags, Collection) or not all(isinstance(tag, str) for tag in tags):
         raise ValueError(f"tags are a list of strings, such as ['data'], not {tags!r}")
     reason = _tags_problem(tags)
     if reason is not None:
@@ -171,7 +171,7 @@ def _check_requirement(block: _Block, text: str) -> None:
         raise MetadataError(f"the dependency {error.message}", block.line_of(text)) from None
 
 
-def _tags_problem(tags: Sequence[str]) -> str | None:
+def _tags_problem(tags: Collection[str]) -> str | None:
     if len(tags) > _MOST_TAGS:
         return f"{len(tags)} tags are more than {_MOST_TAGS}"
     for tag in tags:

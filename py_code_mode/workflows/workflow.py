@@ -255,7 +255,7 @@ def _tree(name: str, source: str) -> ast.Module:
     except SyntaxError as error:
         raise _invalid(name, f"it does not parse: {error.msg}", error.lineno) from None
     except (ValueError, RecursionError, MemoryError) as error:
-        raise _invalid(name, f"it does not parse: {error or 'it is nested too deeply'}") from None
+        raise _invalid(name, f"it does not parse: {str(error) or 'it is nested too deeply'}") from None
     return tree
 
 
