@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .errors import SessionClosedError
+from .executors.base import check_timeout
 from .handover import EventQueue
 from .results import BeginEvent, CellEvent, EndEvent, ExecutionResult, Listener, OutputEvent
 from .startedrun import StartedRun
@@ -118,7 +119,7 @@ class Session(TriesWorkflows, Watched):
         config = SubprocessConfig(
             tools_path=_directory(tools_path),
             timeout=timeout,
-            extra_deps=tuple(extra_deps or ()),
+            extra_deps=_several(extra_deps),
             allow_runtime_deps=allow_runtime_deps,
             python_version=python_version,
             cache_venv=cache_venv,
@@ -144,7 +145,7 @@ class Session(TriesWorkflows, Watched):
         config = InProcessConfig(
             tools_path=_directory(tools_path),
             timeout=timeout,
-            extra_deps=tuple(extra_deps or ()),
+            extra_deps=_several(extra_deps),
             allow_runtime_deps=allow_runtime_deps,
         )
         return cls(storage_at(base_path), InProcessExecutor(config), sync_deps_on_start, record=record)
@@ -325,10 +326,7 @@ class Session(TriesWorkflows, Watched):
             raise TypeError(f"code must be a str, not {type(code).__name__}")
         if timeout is None:
             return self._executor.config.timeout
-        if not timeout > 0:
-            raise ValueError(
-                f"timeout must be a positive number of seconds, or None for the session's own, not {timeout!r}"
-            )
+        check_timeout(timeout, "None for the session's own")
         return timeout
 
     # -- capabilities -----------------------------------------------------------------------------------
@@ -364,3 +362,8 @@ def _default_executor() -> Executor:
 
 def _directory(path: str | Path | None) -> Path | None:
     return None if path is None else Path(path).expanduser().absolute()
+
+
+def _several(requirements: tuple[str, ...] | None) -> tuple[str, ...]:
+    # A str is left as it is, and refused by the configuration.
+    return requirements if isinstance(requirements, str) else tuple(requirements or ())

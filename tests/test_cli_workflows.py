@@ -95,6 +95,13 @@ def test_a_source_that_never_ends_is_not_read_for_ever(workspace):  # noqa: F811
     assert "the source has more than 1,048,576 bytes" in said
 
 
+def test_a_broken_workflow_fails_the_test_of_all(workspace):  # noqa: F811
+    (workspace / "workflows/bad.py").write_text("def run(: pass")
+    result = call("workflows", "test", status=1)
+    assert result.stdout == "no workflow has tests\n"
+    assert result.stderr.startswith("broken: workflows/bad.py:1: it does not parse")
+
+
 def test_without_tests_no_kernel_is_started(workspace):  # noqa: F811
     assert call("workflows", "test").stdout == "no workflow has tests\n"
     assert "no workflow 'none'" in call("workflows", "test", "none", status=1).stderr

@@ -31,6 +31,22 @@ def shape(function: Callable[..., Any]) -> str:
     return str(inspect.Signature(parameters))
 
 
+@pytest.mark.parametrize("timeout", [0, -1, "5", True, float("nan")])
+async def test_a_timeout_that_is_no_time_is_refused_wherever_it_is_given(tmp_path, timeout):
+    for make in (Session.from_base, Session.subprocess, Session.inprocess):
+        with pytest.raises((TypeError, ValueError), match=r"timeout .* number of seconds"):
+            make(tmp_path, timeout=timeout)
+    async with Session.inprocess(tmp_path) as session:
+        with pytest.raises((TypeError, ValueError), match=r"timeout .* number of seconds"):
+            await session.run("1", timeout)
+
+
+def test_one_requirement_is_not_taken_for_many(tmp_path):
+    for make in (Session.from_base, Session.inprocess):
+        with pytest.raises(TypeError, match=r"extra_deps is a tuple of requirements, such as \('six',\)"):
+            make(tmp_path, extra_deps="six")
+
+
 @pytest.mark.parametrize(
     ("call", "expected"),
     [

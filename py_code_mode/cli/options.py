@@ -118,6 +118,10 @@ def key_values(pairs: Iterable[str], convert: Callable[[str, list[str]], Any]) -
 def json_or_text(text: str) -> Any:
     """The JSON value that ``text`` is, else the text."""
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_no_json)
     except ValueError:
         return text
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

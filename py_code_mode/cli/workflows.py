@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -209,7 +208,10 @@ def test(names: tuple[str, ...], base: Base, tools: Path | None, timeout: float 
                 print(failed(report))
         if not reports:
             print("no workflow has tests")
-    if any(report["failed"] for report in reports):
+    broken = [] if names else [workflow for workflow in library.list() if workflow.broken is not None]
+    for workflow in broken:
+        click.echo(f"broken: {workflow.broken}", err=True)
+    if broken or any(report["failed"] for report in reports):
         raise click.exceptions.Exit(1)
 
 
@@ -274,8 +276,8 @@ def run(
             raise click.UsageError(f"{key} is given more than once")
         return values[0] if key in texts else json_or_text(values[0])
 
-    given = json.dumps(key_values(arguments, convert))
-    code = f"workflows.invoke({name!r}, **__import__('json').loads({given!r}))"
+    given = key_values(arguments, convert)
+    code = f"workflows.invoke({name!r}, **{given!r})"  # JSON values are literals of Python
     raise click.exceptions.Exit(asyncio.run(run_code(code, base, timeout, as_json, tools)))
 
 

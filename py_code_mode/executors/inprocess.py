@@ -16,7 +16,7 @@ from py_code_mode.inprocess.run import Run
 from py_code_mode.inprocess.worker import Worker
 from py_code_mode.results import ExecutionResult, Listener, OutputCollector
 
-from .base import Capability, Host
+from .base import Capability, Host, check_config
 
 _LOOK_WAIT = 5.0
 
@@ -43,6 +43,9 @@ class InProcessConfig:
     max_output_bytes: int | None = 10 * 1024 * 1024
     cwd: Path | None = None
     interrupt_grace: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_config(self.timeout, self.extra_deps)
 
 
 class InProcessExecutor:

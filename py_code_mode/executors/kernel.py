@@ -14,7 +14,7 @@ from py_code_mode.errors import KernelStartError, SessionClosedError
 from py_code_mode.kernel.others import wait_for_others
 from py_code_mode.results import ExecutionResult, Listener, OutputCollector
 
-from .base import Capability, Host
+from .base import Capability, Host, check_config
 
 if TYPE_CHECKING:
     from py_code_mode.kernel.execution import Execution
@@ -67,6 +67,7 @@ class SubprocessConfig:
     cwd: Path | None = None
 
     def __post_init__(self) -> None:
+        check_config(self.timeout, self.extra_deps)
         preload: object = self.preload
         if isinstance(preload, str):
             raise TypeError(f"preload must be a tuple of module names, such as ({self.preload!r},)")

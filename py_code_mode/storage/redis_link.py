@@ -81,6 +81,8 @@ class RedisLink:
 def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, _REFUSED):
+        if "NOAUTH" in text or "HELLO must be called" in text or "Authentication required" in text:
+            return "Redis wants a password: redis://:PASSWORD@HOST, or redis://USER:PASSWORD@HOST"
         return f"Redis refuses the login: {text}"
     if isinstance(error, exceptions.BusyLoadingError):
         return "Redis is still loading its data; try again soon"
