@@ -102,7 +102,9 @@ class Workspace:
 
     async def ask(self, method: str, params: dict[str, Any]) -> Any:
         """Answer a method as the code in the session would get it answered."""
-        return await self._table.handlers[method](**params)
+        from .host.server import answer
+
+        return await answer(self._table.handlers[method], params)
 
     async def close(self) -> None:
         """End what it was opened for, and the tools."""

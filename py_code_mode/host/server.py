@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
+from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 import zmq
@@ -18,14 +19,22 @@ import zmq
 from kernel_bootstrap import codec
 from kernel_bootstrap.errors import CodeModeError
 from kernel_bootstrap.wire import Message, WireError, pack, pack_error, unpack
-from py_code_mode.kernel.sockets import SocketReader
+from py_code_mode.kernel.sockets import SocketReader, send
 
 from .transfer import Incoming, Outgoing, Wanted, parts_from
 
-Handler: TypeAlias = Callable[..., Awaitable[Any]]
+Handler: TypeAlias = Callable[..., Any]
+"""A coroutine function; or a plain one, where the answer takes no waiting: no disk that is far away, no lock."""
+
 Handlers: TypeAlias = Mapping[str, Handler]
 
 log = logging.getLogger(__name__)
+
+
+async def answer(handler: Handler, params: Mapping[str, Any]) -> Any:
+    """What ``handler`` answers, of whichever kind it is."""
+    value = handler(**params)
+    return await value if asyncio.iscoroutine(value) else value
 
 
 class LinkServer:
@@ -33,7 +42,7 @@ class LinkServer:
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, key: str, handlers: Handlers) -> None:
         self._handlers = handlers
-        self._key = key
+        self._key = key.encode()
         self._tasks: dict[tuple[bytes, str], asyncio.Task[None]] = {}
         self._cells: dict[tuple[bytes, str], str] = {}
         self._incoming: dict[tuple[bytes, str], Incoming] = {}
@@ -84,11 +93,13 @@ class LinkServer:
         except WireError as error:
             log.warning("dropped a frame on the link: %s", error)
             return
-        if not hmac.compare_digest(message.key.encode("utf-8", "surrogatepass"), self._key.encode()):
+        if not hmac.compare_digest(message.key.encode("utf-8", "surrogatepass"), self._key):
             log.warning("dropped a request without the kernel's key")
             return
         request = (identity, message.id)
-        if message.kind == "part":
+        if message.kind in ("request", "upload"):
+            self._begin(request, message)
+        elif message.kind == "part":
             if incoming := self._incoming.get(request):
                 incoming.put(message.buffers)
         elif message.kind == "want":
@@ -104,14 +115,22 @@ class LinkServer:
             for known, task in list(self._tasks.items()):
                 if known[1] == message.id:
                     task.cancel()
-        elif message.kind in ("request", "upload"):
-            if request in self._tasks:
-                log.warning("dropped a request with the id of one that is under way")
-                return
-            self._cells[request] = message.cell
-            task = asyncio.get_running_loop().create_task(self._serve(request, message))
-            self._tasks[request] = task
-            task.add_done_callback(lambda task: self._done(request, task))
+
+    def _begin(self, request: tuple[bytes, str], message: Message) -> None:
+        if request in self._tasks:
+            log.warning("dropped a request with the id of one that is under way")
+            return
+        handler = self._handlers.get(message.method)
+        if handler is not None and message.kind == "request" and not iscoroutinefunction(handler):
+            try:
+                self._reply(request, handler(**self._params(request, message)))
+            except Exception as error:  # noqa: BLE001 - the code that asked has to hear of it
+                self._refuse(request, message, error)
+            return
+        self._cells[request] = message.cell
+        task = asyncio.get_running_loop().create_task(self._serve(request, message))
+        self._tasks[request] = task
+        task.add_done_callback(lambda task: self._done(request, task))
 
     def _done(self, request: tuple[bytes, str], task: asyncio.Task[None]) -> None:
         self._tasks.pop(request, None)
@@ -125,24 +144,30 @@ class LinkServer:
 
     async def _serve(self, request: tuple[bytes, str], message: Message) -> None:
         try:
-            value = await self._answer(request, message)
+            handler = self._handlers.get(message.method)
+            if handler is None:
+                raise CodeModeError(f"the host has no method {message.method!r}")
+            params = self._params(request, message)
+            value = await answer(handler, params)
             if isinstance(value, Outgoing):
                 await self._send_parts(request, value)
-                return
-            encoded = codec.encode(value)
-            reply = Message("reply", message.id, encoded.tree, encoded.buffers)
-        except Exception as error:
-            if not isinstance(error, CodeModeError):
-                log.exception("the handler of %r failed", message.method)
-            reply = Message("error", message.id, pack_error(error))
-        self._send(request[0], reply)
+            else:
+                self._reply(request, value)
+        except Exception as error:  # noqa: BLE001 - the code that asked has to hear of it
+            self._refuse(request, message, error)
 
-    async def _answer(self, request: tuple[bytes, str], message: Message) -> Any:
+    def _reply(self, request: tuple[bytes, str], value: Any) -> None:
+        encoded = codec.encode(value)
+        self._send(request[0], Message("reply", request[1], encoded.tree, encoded.buffers))
+
+    def _refuse(self, request: tuple[bytes, str], message: Message, error: Exception) -> None:
+        if not isinstance(error, CodeModeError):
+            log.error("the handler of %r failed", message.method, exc_info=error)
+        self._send(request[0], Message("error", request[1], pack_error(error)))
+
+    def _params(self, request: tuple[bytes, str], message: Message) -> dict[str, Any]:
         if message.cell in self._cancelled:
             raise CodeModeError("the cell of this request was interrupted")
-        handler = self._handlers.get(message.method)
-        if handler is None:
-            raise CodeModeError(f"the host has no method {message.method!r}")
         try:
             params = codec.decode(message.body, message.buffers)
         except codec.CodecError as error:
@@ -154,7 +179,7 @@ class LinkServer:
             params["data"] = self._incoming[request] = Incoming(
                 params.pop("size", None), lambda count: self._send(identity, Message("want", message_id, count))
             )
-        return await handler(**params)
+        return params
 
     async def _send_parts(self, request: tuple[bytes, str], outgoing: Outgoing) -> None:
         identity, message_id = request
@@ -167,5 +192,5 @@ class LinkServer:
 
     def _send(self, identity: bytes, reply: Message) -> None:
         if not self._socket.closed:
-            self._socket.send_multipart([identity, *pack(reply)], copy=False)
+            send(self._socket, [identity, *pack(reply)], copy=not reply.buffers)
             self._reader.check()
