@@ -20,12 +20,13 @@ def start(connection_file: str, *, spare: bool = False) -> Any:
     from .app import CodeModeApp
 
     config = Config()
+    config.IPKernelApp.connection_file = connection_file
     config.HistoryManager.enabled = False  # a sqlite file and a thread that nobody asked for
     config.InteractiveShell.cache_size = 16  # Out[n] of the last results; more would keep every value alive
     config.InteractiveShellApp.exec_PYTHONSTARTUP = False
     names = frozenset(os.environ)
     app = CodeModeApp.instance(config=config)
-    app.initialize(["-f", connection_file])
+    app.initialize()
     app.kernel.awaits_identity = spare
     app.kernel.initial_names = names
     return app
