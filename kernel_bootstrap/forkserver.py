@@ -1,6 +1,6 @@
 """Forks kernels from a process that has imported what they need.
 
-    python -P -c <call of main> [MODULE...]
+    python -P -m kernel_bootstrap.forkserver [MODULE...]
 
 stdin is a socket whose other end the host holds; both sides write one JSON object a line. First comes
 ``{"ready": pid, "failed": {module: why}, "unsafe": why or ""}``. A request ``{"id", "connection_file", "env",
@@ -162,3 +162,7 @@ def _serve(request: dict[str, Any]) -> None:
     app = start(request["connection_file"], spare=request["identity"] is None)
     app.start()
     app.leave()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -28,9 +28,6 @@ _INHERITED = ("PATH", "TMPDIR")
 
 _LONGEST_LINE = 1 << 20
 
-_COMMAND = "import sys; from kernel_bootstrap.forkserver import main; main(sys.argv[1:])"
-"""With -m the interpreter would take 4 ms longer to find it."""
-
 
 class ForkServer:
     """One server. ``failed`` has the modules that it could not preload, and why."""
@@ -82,7 +79,7 @@ class ForkServer:
         ours, theirs = socket.socketpair()
         try:
             self._process = await self._processes.spawn(
-                [str(python), "-P", "-c", _COMMAND, *modules],
+                [str(python), "-P", "-m", "kernel_bootstrap.forkserver", *modules],
                 env={**{name: os.environ[name] for name in _INHERITED if name in os.environ}, **env},
                 cwd="/",
                 owner=self._owner,
