@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from os import _exit as exit_now  # before it is wrapped by what flushes the streams, which are closed by then
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 import zmq
 from ipykernel.iostream import IOPubThread
 from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.jsonutil import json_default
+from jupyter_client.session import json_packer
 from tornado.ioloop import IOLoop
 from traitlets import Type
 
@@ -32,6 +34,16 @@ class WelcomingThread(IOPubThread):
     """
 
     _woken = False
+    _unhurried = 0
+
+    @contextlib.contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """What this thread publishes meanwhile may wait for what it publishes next: one hand-over less."""
+        self._unhurried = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._unhurried = 0
 
     def schedule(self, f: Callable[[], Any]) -> None:
         """Have ``f`` called on the io thread, after what was scheduled before; it is woken once for all that waits."""
@@ -39,7 +51,7 @@ class WelcomingThread(IOPubThread):
             f()
             return
         self._events.append(f)
-        if not self._woken:
+        if not self._woken and self._unhurried != threading.get_ident():
             self._woken = True
             self.io_loop.add_callback(self._run_events)
 
@@ -124,10 +136,17 @@ class CodeModeApp(IPKernelApp):
 
 
 def robust_packer(pack: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """``pack``, and JSON in ASCII for what it refuses: a lone surrogate in a message must not lose the message."""
+    """``pack``, and JSON in ASCII for what it refuses: a lone surrogate in a message must not lose the message.
+
+    jupyter_client's own makes an encoder for each of the five parts of a message; this one has it made.
+    """
+    encode = json.JSONEncoder(default=json_default, ensure_ascii=False, allow_nan=False).encode
 
     def packed(content: Any) -> bytes:
         try:
+            if pack is json_packer:
+                with contextlib.suppress(TypeError, ValueError):  # it cleans the content, and tries again
+                    return encode(content).encode()
             return pack(content)
         except ValueError:
             return json.dumps(content, default=str).encode("ascii")

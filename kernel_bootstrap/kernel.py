@@ -114,6 +114,22 @@ class CodeModeKernel(IPythonKernel):
             self._repair.before_cell()
         super().set_parent(ident, parent, channel)
 
+    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
+        if status == "busy" and channel == "shell" and self._shows_its_input():
+            with self.iopub_thread.unhurried():
+                super()._publish_status(status, channel, parent)
+        else:
+            super()._publish_status(status, channel, parent)
+
+    def _shows_its_input(self) -> bool:
+        """Whether the next thing that the request publishes is its execute_input, in no time."""
+        request = self.get_parent("shell")
+        return (
+            not self._in_subshell()
+            and request["header"]["msg_type"] == "execute_request"
+            and not request["content"].get("silent", False)
+        )
+
     def _in_subshell(self) -> bool:
         return threading.get_ident() != self.interrupts.main_thread
 

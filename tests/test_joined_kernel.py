@@ -64,6 +64,19 @@ async def begun(client: AsyncKernelClient, code: str) -> str:
             return str(msg_id)
 
 
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_cell_is_seen_to_be_busy_before_it_ends(session, person, tmp_path, silent):
+    msg_id = person.execute("import os\nwhile not os.path.exists('go'): pass", silent=silent)
+    seen = []
+    while "busy" not in seen or not (silent or "execute_input" in seen):
+        message = await person.get_iopub_msg(timeout=20)
+        if message["parent_header"].get("msg_id") == msg_id:
+            seen.append(message["content"].get("execution_state", message["msg_type"]))
+    (tmp_path / "go").touch()
+    assert seen[0] == "busy"
+    assert (await person.get_shell_msg(timeout=20))["content"]["status"] == "ok"
+
+
 async def test_another_client_sees_the_variables_of_the_session_and_the_session_its(session, person):
     await session.run("found = [1, 2]")
     reply, heard = await execute(person, "print(sum(found)); mine = 7")
