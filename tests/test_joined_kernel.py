@@ -264,6 +264,18 @@ async def test_a_persons_interrupt_of_the_sessions_code_is_its_result(session, p
     assert not result.timed_out
 
 
+async def test_an_interrupt_that_is_lost_on_its_way_into_a_call_that_blocks_is_repeated(session, person):
+    # It is lost where it comes between the last look at signals and the call; here, each of the first two.
+    lossy = "kill = signal.pthread_kill\ndef lose(*of): signal.pthread_kill = next(losing)\n"
+    lossy += "losing = iter([lose, kill])\nsignal.pthread_kill = lose\n"
+    run = session.start_run(f"import signal, time\n{lossy}print('begun')\ntime.sleep(30)")
+    async for _ in run.events():
+        break
+    person.control_channel.send(person.session.msg("interrupt_request", {}))
+    result = await run.result()
+    assert (result.error_name, result.kernel_restarted) == ("KeyboardInterrupt", False)
+
+
 async def test_a_kernel_that_a_person_shuts_down_is_replaced(session, person):
     await session.run("x = 1")
     person.shutdown()
