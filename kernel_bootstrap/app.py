@@ -25,6 +25,10 @@ from traitlets import Type
 from .interrupts import UNDIVIDED
 from .kernel import CodeModeKernel
 
+_SWITCH_INTERVAL = 0.001
+"""How long a thread waits for code that holds the interpreter, seconds. An interrupt, or a line of output, has several
+such waits on its way: with Python's own 5 ms they make tens of them. Code that computes does not notice."""
+
 
 class WelcomingThread(IOPubThread):
     """Sends what the kernel publishes, and loses no subscription: each is answered with ``iopub_welcome``.
@@ -82,6 +86,7 @@ class CodeModeApp(IPKernelApp):
 
     def initialize(self, argv: Any = None) -> None:
         super().initialize(argv)
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         self.log.setLevel(self.log_level)  # else every message makes records of debugging that no handler wants
         self.session.pack = robust_packer(self.session.pack)
         link_file = Path(self.abs_connection_file).with_name("link.json")

@@ -137,6 +137,11 @@ async def _until(condition):
         await asyncio.sleep(0)
 
 
+async def test_threads_of_the_kernel_wait_a_millisecond_for_code_that_computes(shared: Session):
+    # Whatever ends or shows that code needs several turns; measured by the benchmark "deadline to usable".
+    assert (await shared.run("import sys; sys.getswitchinterval()")).value == 0.001
+
+
 async def test_a_cell_that_is_out_of_time_asks_for_nothing_more(shared: Session):
     code = (
         "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass\n"
