@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import closing
-from inspect import iscoroutinefunction
 from typing import Any, TypeAlias
 
 import zmq
@@ -24,7 +23,7 @@ from py_code_mode.kernel.sockets import SocketReader, send
 from .transfer import Incoming, Outgoing, Wanted, parts_from
 
 Handler: TypeAlias = Callable[..., Any]
-"""A coroutine function; or a plain one, where the answer takes no waiting: no disk that is far away, no lock."""
+"""Gives the answer where that takes no waiting, for a lock or a disk that is far away; else a coroutine, for a task."""
 
 Handlers: TypeAlias = Mapping[str, Handler]
 
@@ -32,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 async def answer(handler: Handler, params: Mapping[str, Any]) -> Any:
-    """What ``handler`` answers, of whichever kind it is."""
+    """What ``handler`` answers, at once or not."""
     value = handler(**params)
     return await value if asyncio.iscoroutine(value) else value
 
@@ -120,19 +119,22 @@ class LinkServer:
         if request in self._tasks:
             log.warning("dropped a request with the id of one that is under way")
             return
-        handler = self._handlers.get(message.method)
-        if handler is not None and message.kind == "request" and not iscoroutinefunction(handler):
-            try:
-                self._reply(request, handler(**self._params(request, message)))
-            except Exception as error:  # noqa: BLE001 - the code that asked has to hear of it
-                self._refuse(request, message, error)
+        try:
+            value = self._call(request, message)
+        except Exception as error:  # noqa: BLE001 - the code that asked has to hear of it
+            self._incoming.pop(request, None)
+            self._refuse(request, message, error)
+            return
+        if not asyncio.iscoroutine(value):
+            self._reply(request, value)
             return
         self._cells[request] = message.cell
-        task = asyncio.get_running_loop().create_task(self._serve(request, message))
+        task = asyncio.get_running_loop().create_task(self._serve(request, message, value))
         self._tasks[request] = task
-        task.add_done_callback(lambda task: self._done(request, task))
+        task.add_done_callback(lambda task: self._done(request, task, value))
 
-    def _done(self, request: tuple[bytes, str], task: asyncio.Task[None]) -> None:
+    def _done(self, request: tuple[bytes, str], task: asyncio.Task[None], value: Coroutine[Any, Any, Any]) -> None:
+        value.close()  # where the task was cancelled before its first step
         self._tasks.pop(request, None)
         self._cells.pop(request, None)
         self._incoming.pop(request, None)
@@ -142,13 +144,9 @@ class LinkServer:
             error = CodeModeError("the request was cancelled, since its cell was interrupted")
             self._send(request[0], Message("error", request[1], pack_error(error)))
 
-    async def _serve(self, request: tuple[bytes, str], message: Message) -> None:
+    async def _serve(self, request: tuple[bytes, str], message: Message, answer: Coroutine[Any, Any, Any]) -> None:
         try:
-            handler = self._handlers.get(message.method)
-            if handler is None:
-                raise CodeModeError(f"the host has no method {message.method!r}")
-            params = self._params(request, message)
-            value = await answer(handler, params)
+            value = await answer
             if isinstance(value, Outgoing):
                 await self._send_parts(request, value)
             else:
@@ -165,9 +163,13 @@ class LinkServer:
             log.error("the handler of %r failed", message.method, exc_info=error)
         self._send(request[0], Message("error", request[1], pack_error(error)))
 
-    def _params(self, request: tuple[bytes, str], message: Message) -> dict[str, Any]:
+    def _call(self, request: tuple[bytes, str], message: Message) -> Any:
+        """What the handler gives: the answer, or a coroutine that waits for it."""
         if message.cell in self._cancelled:
             raise CodeModeError("the cell of this request was interrupted")
+        handler = self._handlers.get(message.method)
+        if handler is None:
+            raise CodeModeError(f"the host has no method {message.method!r}")
         try:
             params = codec.decode(message.body, message.buffers)
         except codec.CodecError as error:
@@ -179,7 +181,7 @@ class LinkServer:
             params["data"] = self._incoming[request] = Incoming(
                 params.pop("size", None), lambda count: self._send(identity, Message("want", message_id, count))
             )
-        return params
+        return handler(**params)
 
     async def _send_parts(self, request: tuple[bytes, str], outgoing: Outgoing) -> None:
         identity, message_id = request
