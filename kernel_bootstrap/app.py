@@ -95,7 +95,7 @@ class CodeModeApp(IPKernelApp):
         )
 
     def parse_command_line(self, argv: Any = None) -> None:
-        """Nothing: ``start`` configures it. A parser for all options that IPython has takes 10 ms and 6 MB."""
+        """Nothing: ``start`` configures it. A parser for all options that IPython has takes 10 ms."""
 
     def init_iopub(self, context: zmq.Context[Any]) -> None:
         # No high-water mark: libzmq would drop messages silently, a cell's idle among them. No pipe for forked

@@ -149,7 +149,8 @@ class Interrupts:
             self._pending = True
             return
         if _is_undivided(frame):
-            return  # a moment only; the host asks again
+            self._unheard = self._cell  # a moment only; it is repeated
+            return
         if self._task is None or self._runs_user_code(frame):
             raise KeyboardInterrupt
         # Parked in the event loop: raising there would end the kernel's loop, and SIGINT alone does not wake it.
