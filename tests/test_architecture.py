@@ -59,6 +59,7 @@ LAYERS = (
 """From the top down. A module belongs to the layer that names most of it, and imports from its own and lower ones."""
 
 SHARED = (
+    "arguments",
     "codec",
     "errors",
     "faults",

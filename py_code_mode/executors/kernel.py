@@ -95,19 +95,18 @@ class SubprocessExecutor:
     async def start(self, host: Host) -> None:
         """Build or find the virtualenv, and start the first kernel."""
         self._host = host
-        supervisor = asyncio.ensure_future(host.engine.processes())
         try:
-            # Meanwhile the supervisor starts, in a process of its own.
+            # First of all: it starts in a process of its own, while this one imports.
+            supervisor = host.engine.supervisor()
             await asyncio.to_thread(import_module, "py_code_mode.executors.home")
             from .home import KernelHome
 
             self._home = KernelHome(self.config)
             await self._home.start(host)
-            await supervisor
+            await asyncio.shield(supervisor)
             await asyncio.to_thread(import_module, "py_code_mode.kernel.execution")
             await self._running()
         except BaseException:
-            supervisor.cancel()
             await self.close()
             raise
 

@@ -67,6 +67,8 @@ class MemoryWorkflowStore:
         self.history = MemoryWorkflowHistory()
         self.uses = MemoryUseCounts()
 
+    is_near = True
+
     def stamps(self) -> Mapping[str, Hashable]:
         """See ``WorkflowStore.stamps``; the same mapping as long as nothing changes."""
         with self._lock:
