@@ -9,7 +9,7 @@ import json
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from os import _exit as exit_now  # before it is wrapped by what flushes the streams, which are closed by then
 from pathlib import Path
 from typing import Any, NoReturn
@@ -17,11 +17,17 @@ from typing import Any, NoReturn
 import zmq
 from ipykernel.iostream import IOPubThread
 from ipykernel.kernelapp import IPKernelApp
+from jupyter_client.jsonutil import json_default
+from jupyter_client.session import json_packer
 from tornado.ioloop import IOLoop
 from traitlets import Type
 
 from .interrupts import UNDIVIDED
 from .kernel import CodeModeKernel
+
+_SWITCH_INTERVAL = 0.001
+"""How long a thread waits for code that holds the interpreter, seconds. An interrupt, or a line of output, has several
+such waits on its way: with Python's own 5 ms they make tens of them. Code that computes does not notice."""
 
 
 class WelcomingThread(IOPubThread):
@@ -32,6 +38,16 @@ class WelcomingThread(IOPubThread):
     """
 
     _woken = False
+    _unhurried = 0
+
+    @contextlib.contextmanager
+    def unhurried(self) -> Iterator[None]:
+        """What this thread publishes meanwhile may wait for what it publishes next: one hand-over less."""
+        self._unhurried = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._unhurried = 0
 
     def schedule(self, f: Callable[[], Any]) -> None:
         """Have ``f`` called on the io thread, after what was scheduled before; it is woken once for all that waits."""
@@ -39,7 +55,7 @@ class WelcomingThread(IOPubThread):
             f()
             return
         self._events.append(f)
-        if not self._woken:
+        if not self._woken and self._unhurried != threading.get_ident():
             self._woken = True
             self.io_loop.add_callback(self._run_events)
 
@@ -70,12 +86,16 @@ class CodeModeApp(IPKernelApp):
 
     def initialize(self, argv: Any = None) -> None:
         super().initialize(argv)
+        sys.setswitchinterval(_SWITCH_INTERVAL)
         self.log.setLevel(self.log_level)  # else every message makes records of debugging that no handler wants
         self.session.pack = robust_packer(self.session.pack)
         link_file = Path(self.abs_connection_file).with_name("link.json")
         self.kernel.prepare(
             json.loads(link_file.read_text(encoding="utf-8")), asyncio.get_event_loop_policy().get_event_loop()
         )
+
+    def parse_command_line(self, argv: Any = None) -> None:
+        """Nothing: ``start`` configures it. A parser for all options that IPython has takes 10 ms."""
 
     def init_iopub(self, context: zmq.Context[Any]) -> None:
         # No high-water mark: libzmq would drop messages silently, a cell's idle among them. No pipe for forked
@@ -121,10 +141,17 @@ class CodeModeApp(IPKernelApp):
 
 
 def robust_packer(pack: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """``pack``, and JSON in ASCII for what it refuses: a lone surrogate in a message must not lose the message."""
+    """``pack``, and JSON in ASCII for what it refuses: a lone surrogate in a message must not lose the message.
+
+    jupyter_client's own makes an encoder for each of the five parts of a message; this one has it made.
+    """
+    encode = json.JSONEncoder(default=json_default, ensure_ascii=False, allow_nan=False).encode
 
     def packed(content: Any) -> bytes:
         try:
+            if pack is json_packer:
+                with contextlib.suppress(TypeError, ValueError):  # it cleans the content, and tries again
+                    return encode(content).encode()
             return pack(content)
         except ValueError:
             return json.dumps(content, default=str).encode("ascii")

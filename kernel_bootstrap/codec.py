@@ -86,6 +86,11 @@ def encode(value: Any, *, limit: int | None = None, accepts: frozenset[str] = AL
     is no limit, unless the value holds the same containers over 250,000 times.
     ``accepts`` is the receiver's ``accepted()``; without a library, its values go as lists and dicts.
     """
+    if limit is None or limit > INLINE:
+        if _stands(value):
+            return Encoded(value, [], False, False)
+        if type(value) is dict and len(value) <= 8 and _all_stand(value):  # such as the parameters of most requests
+            return Encoded(value.copy(), [], False, False)
     from .codec_encode import Encoder
 
     encoder = Encoder(limit, accepts)
@@ -93,8 +98,32 @@ def encode(value: Any, *, limit: int | None = None, accepts: frozenset[str] = AL
     return Encoded(tree, encoder.buffers, encoder.is_repr, encoder.truncated)
 
 
+def _stands(value: Any) -> bool:
+    """Whether a value is its own tree, as far as that can be told at once; small in any case."""
+    cls = type(value)
+    if cls is str:
+        return len(value) <= 1024 and value.isascii()
+    if cls is int:
+        return bool(INT_MIN <= value <= INT_MAX)
+    return value is None or cls is bool
+
+
+def _all_stand(value: dict[Any, Any]) -> bool:
+    return (
+        set(map(type, value)) <= {str}
+        and TAG not in value
+        and all(map(_stands, value))
+        and all(map(_stands, value.values()))
+    )
+
+
 def decode(tree: Any, buffers: Sequence[Buffer]) -> Any:
     """The value of ``tree`` and ``buffers``. Raises CodecError, and nothing else, for what is malformed."""
+    cls = type(tree)
+    if cls in SCALARS:
+        return tree
+    if cls is dict and TAG not in tree and set(map(type, tree)) <= {str} and set(map(type, tree.values())) <= SCALARS:
+        return tree.copy()
     from .codec_decode import Decoder
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
@@ -18,6 +19,9 @@ class Forgetful(dict[int, list[Any]]):
 
 class CellHistory(HistoryManager):
     """Answers from what IPython remembers anyway: no sqlite file, and no thread that writes it."""
+
+    # IPython leaves "exit()" out, and gives the cells after it the numbers of others.
+    _exit_re = re.compile(r"(?!)")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

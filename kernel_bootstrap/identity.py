@@ -18,6 +18,8 @@ from typing import Any
 
 from .proctree import OWNER, owner_of
 
+_left_finders: list[Any] = []
+
 
 def assume(identity: dict[str, Any]) -> None:
     """Become what ``identity`` says; OSError when its ``cwd`` cannot be used.
@@ -54,6 +56,8 @@ def _enter(prefix: str, packages: str) -> None:
     site.PREFIXES[:] = [prefix]
     site.addsitedir(packages)
     sys.path += [path for path in below if path not in sys.path]
+    # Kept alive: to take apart what they know of the directories would copy half a megabyte that kernels share.
+    _left_finders.extend(sys.path_importer_cache.values())
     sys.path_importer_cache.clear()
     # Both remember what the interpreter was when they were imported.
     sys.modules.pop("sysconfig", None)

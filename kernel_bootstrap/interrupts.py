@@ -43,6 +43,7 @@ class Interrupts:
         self._open = False
         self._task: asyncio.Task[Any] | None = None
         self._pending = False
+        self._unheard: str | None = None
         self.hits = 0
 
     def install(self) -> None:
@@ -99,9 +100,22 @@ class Interrupts:
                 self._wanted[cell] = None
                 if len(self._wanted) > _REMEMBERED:
                     del self._wanted[next(iter(self._wanted))]
-        if running and not withdraw:
+            strike = running and not withdraw
+            if strike:
+                self._unheard = self._cell
+        if strike:
             signal.pthread_kill(self.main_thread, signal.SIGINT)
         return begun
+
+    def repeat(self) -> bool:
+        """Interrupt again where the last one was not heard: it came a moment before the code went into a call that
+        blocks, which it then did not end. Returns whether it may have to be repeated once more.
+        """
+        with self._lock:
+            unheard = self._unheard is not None and self._unheard == self._cell
+        if unheard:
+            signal.pthread_kill(self.main_thread, signal.SIGINT)
+        return unheard
 
     @contextmanager
     def window(self, code: CodeType | None = None, *, parks: bool = False) -> Iterator[CodeType | None]:
@@ -127,6 +141,7 @@ class Interrupts:
 
     def on_sigint(self, signum: int, frame: FrameType | None) -> None:
         """The handler of SIGINT; runs on the main thread between two byte codes."""
+        self._unheard = None
         if self._cell is None:
             return
         self.hits += 1
@@ -134,7 +149,8 @@ class Interrupts:
             self._pending = True
             return
         if _is_undivided(frame):
-            return  # a moment only; the host asks again
+            self._unheard = self._cell  # a moment only; it is repeated
+            return
         if self._task is None or self._runs_user_code(frame):
             raise KeyboardInterrupt
         # Parked in the event loop: raising there would end the kernel's loop, and SIGINT alone does not wake it.

@@ -32,6 +32,9 @@ EXTRA = "py_code_mode"
 VALUE_MESSAGE = "py_code_mode_value"
 """The iopub message that carries a value with binary buffers; sent before the idle of its cell."""
 
+_REPEAT_AFTER, _REPEATS = 0.02, 10
+"""An interrupt that the code has not noticed after so many seconds is repeated, and how often. Front ends send one."""
+
 _LONGEST_LINE, _MOST_CODE = 200, 10_000
 """Characters of a running cell's first line that are told, and where that line is looked for."""
 
@@ -113,6 +116,22 @@ class CodeModeKernel(IPythonKernel):
         if channel == "shell" and threading.get_ident() == self.interrupts.main_thread:
             self._repair.before_cell()
         super().set_parent(ident, parent, channel)
+
+    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
+        if status == "busy" and channel == "shell" and self._shows_its_input():
+            with self.iopub_thread.unhurried():
+                super()._publish_status(status, channel, parent)
+        else:
+            super()._publish_status(status, channel, parent)
+
+    def _shows_its_input(self) -> bool:
+        """Whether the next thing that the request publishes is its execute_input, in no time."""
+        request = self.get_parent("shell")
+        return (
+            not self._in_subshell()
+            and request["header"]["msg_type"] == "execute_request"
+            and not request["content"].get("silent", False)
+        )
 
     def _in_subshell(self) -> bool:
         return threading.get_ident() != self.interrupts.main_thread
@@ -282,6 +301,14 @@ class CodeModeKernel(IPythonKernel):
             content["stack"] = self._stack = tracebacks.stack(self.interrupts.frame(), self.interrupts.task)
         content["begun"] = self.interrupts.request(cell, withdraw=bool(parent["content"].get("withdraw")))
         self.session.send(stream, "interrupt_reply", content, parent, ident=ident)
+        self._repeat_interrupt()
+
+    def _repeat_interrupt(self, left: int = _REPEATS) -> None:
+        def again() -> None:
+            if self.interrupts.repeat() and left > 1:
+                self._repeat_interrupt(left - 1)
+
+        self.control_thread.io_loop.call_later(_REPEAT_AFTER, again)
 
     async def usage_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         if parent["content"].get(EXTRA):

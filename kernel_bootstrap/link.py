@@ -100,7 +100,7 @@ class ZmqLink:
 
         ``other`` tells that another client has sent it.
         """
-        self._own().socket.send_multipart(pack(Message("begun", "", other, cell=cell, key=self._key)))
+        _send(self._own().socket, pack(Message("begun", "", other, cell=cell, key=self._key)))
 
     def upload(self, method: str, data: Sequence[Buffer], **params: Any) -> Any:
         parts = parts_of(data)
@@ -130,11 +130,11 @@ class ZmqLink:
                 answer = self._receive(socket, message_id)
                 if answer.kind == "error":
                     raise unpack_error(answer.body)
-                socket.send_multipart(want)
+                _send(socket, want)
                 return answer.buffers[0]
 
             for _ in range(WINDOW):
-                socket.send_multipart(want)
+                _send(socket, want)
             return take(value, _Parts(value["size"], next_part))
 
         return self._exchange("request", method, params, read)
@@ -148,7 +148,7 @@ class ZmqLink:
         try:
             # Inside the try: an interrupt between making and using it must not leave it half known.
             holder = self._own()
-            holder.socket.send_multipart(frames, copy=False)
+            _send(holder.socket, frames)
             return talk(holder.socket, message_id)
         except _Answered as answer:
             raise answer.error from None
@@ -202,6 +202,7 @@ class ZmqLink:
         socket: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         socket.linger = 0
         socket.sndhwm = socket.rcvhwm = 0
+        socket.rcvtimeo = _POLL_MS
         socket.connect(self._endpoint)
         return socket
 
@@ -210,10 +211,12 @@ class ZmqLink:
 
     def _receive(self, socket: zmq.Socket[bytes], message_id: str) -> Message:
         while True:
-            while not socket.poll(_POLL_MS):
+            try:
+                answer = _read(socket)
+            except zmq.Again:  # nothing for rcvtimeo
                 if self._closed:
-                    raise LinkError("the link to the host is closed")
-            answer = _read(socket)
+                    raise LinkError("the link to the host is closed") from None
+                continue
             if answer.id == message_id:
                 return answer
 
@@ -224,7 +227,7 @@ class ZmqLink:
 
     def _cancel(self, message_id: str) -> None:
         socket = self._connect()
-        socket.send_multipart(pack(Message("cancel", message_id, key=self._key)))
+        _send(socket, pack(Message("cancel", message_id, key=self._key)))
         socket.close(linger=1000)
 
 
@@ -271,7 +274,7 @@ class _LoopChannel:
         answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._waiting[message_id] = answer
         try:
-            self._holder.socket.send_multipart(frames, copy=False)
+            _send(self._holder.socket, frames)
             # zmq's descriptor is edge-triggered: sending may have consumed the edge of an answer.
             asyncio.get_running_loop().call_soon(self._on_readable)
             return await answer
@@ -293,9 +296,20 @@ class _LoopChannel:
         self._holder.close()
 
 
+def _send(socket: zmq.Socket[bytes], frames: Sequence[Buffer]) -> None:
+    if len(frames) == 1:
+        socket.send(frames[0])
+    else:
+        socket.send_multipart(frames, copy=False)
+
+
 def _read(socket: zmq.Socket[bytes]) -> Message:
-    frames = socket.recv_multipart(copy=False)
+    frame = socket.recv(copy=False)
+    frames = [frame.buffer]
+    while frame.more:  # the frame knows; recv_multipart asks the socket after each
+        frame = socket.recv(copy=False)
+        frames.append(frame.buffer)
     try:
-        return unpack([frame.buffer for frame in frames])
+        return unpack(frames)
     except WireError as error:
         raise LinkError(f"the host sent something else than an answer: {error}") from None

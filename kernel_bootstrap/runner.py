@@ -71,9 +71,14 @@ class WorkflowRunner:
         known = self._loaded.get(name)
         answer = self._link.request("workflows.code", name=name, known=known.digest if known else "", call=call)
         if known is None or answer["digest"] != known.digest:
-            if answer["dependencies"]:
-                self.provide(answer["dependencies"], name)
-            run = run_of(execute(name, answer["source"], answer["path"], self.names), name)
+            try:
+                if answer["dependencies"]:
+                    self.provide(answer["dependencies"], name)
+                run = run_of(execute(name, answer["source"], answer["path"], self.names), name)
+            except Exception:
+                if call:
+                    self._count_failure(name)
+                raise
             known = self._loaded[name] = _Loaded(answer["digest"], run, Checker(run, name))
         return known
 

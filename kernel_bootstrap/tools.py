@@ -228,6 +228,8 @@ class Tools:
 
 
 def _with_tags(item: dict[str, Any]) -> str:
+    if item.get("broken"):
+        return f"broken: {one_line(item['broken'], 200)}"
     tags = f"  [{one_line(', '.join(item['tags']), 60)}]" if item["tags"] else ""
     return f"{one_line(item['description'], 130)}{tags}"
 

@@ -26,7 +26,14 @@ def tools(items: Sequence[dict[str, Any]], title: str = "tools") -> str:
     """The table of tools."""
     if not items:
         return page(_title(title, 0), note("none; a tool is a file in tools/*.yaml"))
-    rows = ([code(f"tools.{item['name']}"), _text(item["description"]), tags(item["tags"])] for item in items)
+    rows = (
+        [
+            code(f"tools.{item['name']}"),
+            bad(one_line(item["broken"])) if item.get("broken") else _text(item["description"]),
+            tags(item["tags"]),
+        ]
+        for item in items
+    )
     return page(_title(title, len(items)), table(("tool", "description", "tags"), rows, len(items)))
 
 

@@ -1,14 +1,14 @@
 """Frames of the link between a kernel and its host.
 
-A message is a list of byte frames ``[header, body, *buffers]``. Header and body are JSON in ASCII, so that
-every Python string crosses, lone surrogates included; ``buffers`` are raw bytes that the body refers to by
-position (see ``codec``).
+A message is a list of byte frames ``[head, *buffers]``. The head is a JSON object in ASCII, so that every Python
+string crosses, lone surrogates included; ``buffers`` are raw bytes that its ``body`` refers to by position (see
+``codec``). A body of null is left out.
 
-    request   kernel → host   {"v", "kind": "request", "id", "method", "cell", "key"}   body: params
-    cancel    kernel → host   {"v", "kind": "cancel", "id", "key"}                      body: null
-    begun     kernel → host   {"v", "kind": "begun", "cell", "key"}                     body: true: another client's
-    reply     host → kernel   {"v", "kind": "reply", "id"}                              body: value
-    error     host → kernel   {"v", "kind": "error", "id"}                              body: see ``pack_error``
+    request   kernel → host   {"v", "kind": "request", "id", "method", "cell", "key", "body"}   body: params
+    cancel    kernel → host   {"v", "kind": "cancel", "id", "key"}
+    begun     kernel → host   {"v", "kind": "begun", "cell", "key", "body"}      body: true: another client's
+    reply     host → kernel   {"v", "kind": "reply", "id", "body"}               body: value
+    error     host → kernel   {"v", "kind": "error", "id", "body"}               body: see ``pack_error``
 
 ``cell`` is the msg_id of the execute_request that a request serves ("" outside a cell); ``key`` is the
 secret of the kernel that asks. The host never trusts what comes in: ``unpack`` raises ``WireError``.
@@ -19,7 +19,7 @@ that takes them asks for each: so no more of them than WINDOW parts are ever und
     upload    kernel → host  as a request; body: params and ``size``, the bytes that follow
     head      host → kernel  in place of a reply; body: value with ``size``, the bytes that follow
     want      either way     body: how many more parts may come
-    part      either way     body: null, and one buffer: the next bytes, PART at most
+    part      either way     no body, and one buffer: the next bytes, PART at most
 
 An upload ends with its reply, what follows a head with its last byte, and both with an error at any time.
 """
@@ -33,10 +33,14 @@ from typing import Any, Protocol, TypeAlias
 
 from .errors import BY_NAME, CodeModeError
 
-PROTOCOL_VERSION = 3
+PROTOCOL_VERSION = 4
 """Raised when a frame changes its meaning; host and kernel compare it in the first request."""
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
+
+# Made once: json.dumps and json.loads look at their arguments anew at each call, which takes as long as the work.
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+_load = json.JSONDecoder().decode
 
 
 class Source(Protocol):
@@ -81,33 +85,39 @@ class Message:
 
 def pack(message: Message) -> list[Buffer]:
     """The frames of ``message``. Raises TypeError or ValueError for a body that is not JSON."""
-    header: dict[str, Any] = {"v": PROTOCOL_VERSION, "kind": message.kind, "id": message.id}
-    for name in ("method", "cell", "key"):
-        if value := getattr(message, name):
-            header[name] = value
-    return [_dump(header), _dump(message.body), *message.buffers]
+    head: dict[str, Any] = {"v": PROTOCOL_VERSION, "kind": message.kind, "id": message.id}
+    if message.method:
+        head["method"] = message.method
+    if message.cell:
+        head["cell"] = message.cell
+    if message.key:
+        head["key"] = message.key
+    if message.body is not None:
+        head["body"] = message.body
+    return [_dump(head).encode("ascii"), *message.buffers]
 
 
 def unpack(frames: Sequence[Buffer]) -> Message:
     """The message in ``frames``. Raises WireError for anything that is not one."""
-    if len(frames) < 2:
-        raise WireError(f"a message has two frames or more, not {len(frames)}")
+    if not frames:
+        raise WireError("a message has a frame at least")
     try:
-        header = json.loads(bytes(frames[0]))
-        body = json.loads(bytes(frames[1]))
+        head = _load(str(frames[0], "utf-8"))
     except (ValueError, RecursionError) as error:
-        raise WireError(f"a frame is not JSON: {error}") from None
-    if not isinstance(header, dict) or header.get("v") != PROTOCOL_VERSION:
-        found = header.get("v") if isinstance(header, dict) else header
+        raise WireError(f"the head is not JSON: {error}") from None
+    if not isinstance(head, dict) or head.get("v") != PROTOCOL_VERSION:
+        found = head.get("v") if isinstance(head, dict) else head
         shown = found if isinstance(found, int | str | None) else type(found).__name__
         raise WireError(f"protocol version {PROTOCOL_VERSION} was expected, not {shown!r:.80}")
-    texts = {name: header.get(name, "") for name in ("kind", "id", "method", "cell", "key")}
-    for name, text in texts.items():
-        if not isinstance(text, str):
-            raise WireError(f"header field {name!r} is not a string")
-    if texts["kind"] not in KINDS:
-        raise WireError(f"unknown kind of message: {texts['kind']!r:.80}")
-    return Message(body=body, buffers=tuple(frames[2:]), **texts)
+    get = head.get
+    texts = get("kind", ""), get("id", ""), get("method", ""), get("cell", ""), get("key", "")
+    if set(map(type, texts)) != {str}:
+        name = next(name for name in ("kind", "id", "method", "cell", "key") if not isinstance(get(name, ""), str))
+        raise WireError(f"{name!r} of a message is not a string")
+    kind, message_id, method, cell, key = texts
+    if kind not in KINDS:
+        raise WireError(f"unknown kind of message: {kind!r:.80}")
+    return Message(kind, message_id, get("body"), tuple(frames[1:]), method, cell, key)
 
 
 def sizes(buffers: Iterable[Buffer]) -> int:
@@ -144,10 +154,6 @@ def unpack_error(body: Any) -> CodeModeError:
     details = body.get("details")
     known = {name: details[name] for name in cls.fields if name in details} if isinstance(details, dict) else {}
     return cls(str(body.get("message", "")), **known)
-
-
-def _dump(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
 def _is_json(value: Any) -> bool:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from .errors import SessionClosedError
+from .executors.base import check_timeout
 from .handover import EventQueue
 from .results import BeginEvent, CellEvent, EndEvent, ExecutionResult, Listener, OutputEvent
 from .startedrun import StartedRun
@@ -80,8 +81,13 @@ class Session(TriesWorkflows, Watched):
         allow_runtime_deps: bool = True,
         sync_deps_on_start: bool = False,
         record: str | Path | None = None,
+        tools_path: str | Path | None = None,
     ) -> Session:
-        """A session on the workspace directory ``base``, with everything that is found in it."""
+        """A session on the workspace ``base``, with everything that is found in it.
+
+        That is a directory, or ``redis://host:6379/0?prefix=NAME`` (``rediss://``, ``unix:///path``; see RedisStorage).
+        ``tools_path`` is a directory of tool definitions in place of the workspace's own.
+        """
         return cls.subprocess(
             base,
             timeout=timeout,
@@ -89,6 +95,7 @@ class Session(TriesWorkflows, Watched):
             allow_runtime_deps=allow_runtime_deps,
             sync_deps_on_start=sync_deps_on_start,
             record=record,
+            tools_path=tools_path,
         )
 
     @classmethod
@@ -103,20 +110,21 @@ class Session(TriesWorkflows, Watched):
         python_version: str | None = None,
         cache_venv: bool = True,
         record: str | Path | None = None,
+        tools_path: str | Path | None = None,
     ) -> Session:
         """The same with the kernel's own options: see ``SubprocessConfig``."""
         from .executors.kernel import SubprocessConfig, SubprocessExecutor
-        from .storage.file import FileStorage
+        from .storage.bases import storage_at
 
-        storage = FileStorage(base_path)
         config = SubprocessConfig(
+            tools_path=_directory(tools_path),
             timeout=timeout,
-            extra_deps=tuple(extra_deps or ()),
+            extra_deps=_several(extra_deps),
             allow_runtime_deps=allow_runtime_deps,
             python_version=python_version,
             cache_venv=cache_venv,
         )
-        return cls(storage, SubprocessExecutor(config), sync_deps_on_start, record=record)
+        return cls(storage_at(base_path), SubprocessExecutor(config), sync_deps_on_start, record=record)
 
     @classmethod
     def inprocess(
@@ -128,15 +136,19 @@ class Session(TriesWorkflows, Watched):
         allow_runtime_deps: bool = True,
         sync_deps_on_start: bool = False,
         record: str | Path | None = None,
+        tools_path: str | Path | None = None,
     ) -> Session:
         """A session in this very process: fastest, no isolation; see ``InProcessExecutor``."""
         from .executors.inprocess import InProcessConfig, InProcessExecutor
-        from .storage.file import FileStorage
+        from .storage.bases import storage_at
 
         config = InProcessConfig(
-            timeout=timeout, extra_deps=tuple(extra_deps or ()), allow_runtime_deps=allow_runtime_deps
+            tools_path=_directory(tools_path),
+            timeout=timeout,
+            extra_deps=_several(extra_deps),
+            allow_runtime_deps=allow_runtime_deps,
         )
-        return cls(FileStorage(base_path), InProcessExecutor(config), sync_deps_on_start, record=record)
+        return cls(storage_at(base_path), InProcessExecutor(config), sync_deps_on_start, record=record)
 
     # -- lifecycle --------------------------------------------------------------------------------------
 
@@ -314,10 +326,7 @@ class Session(TriesWorkflows, Watched):
             raise TypeError(f"code must be a str, not {type(code).__name__}")
         if timeout is None:
             return self._executor.config.timeout
-        if not timeout > 0:
-            raise ValueError(
-                f"timeout must be a positive number of seconds, or None for the session's own, not {timeout!r}"
-            )
+        check_timeout(timeout, "None for the session's own")
         return timeout
 
     # -- capabilities -----------------------------------------------------------------------------------
@@ -349,3 +358,12 @@ def _default_executor() -> Executor:
     from .executors.kernel import SubprocessExecutor
 
     return SubprocessExecutor()
+
+
+def _directory(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).expanduser().absolute()
+
+
+def _several(requirements: tuple[str, ...] | None) -> tuple[str, ...]:
+    # A str is left as it is, and refused by the configuration.
+    return requirements if isinstance(requirements, str) else tuple(requirements or ())

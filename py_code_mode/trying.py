@@ -51,7 +51,7 @@ class TriesWorkflows(AsksWorkspace):
     ) -> dict[str, Any]:
         """Make a workflow of code that was just run, and keep it.
 
-        ``cells`` are the ``execution_count`` of the results to take, in order; None: the last cell that ended well.
+        ``cells`` are the ``execution_count`` of the results to take, in order; None: the last one.
         Names that the cells use and do not set become parameters, imports and functions of earlier cells come along,
         and the value of the last expression is returned. It is called once on the values that the parameters have now
         (copies where they can be copied), and kept only if that works. ``timeout`` is as in ``run``, for that call.
@@ -80,16 +80,20 @@ class TriesWorkflows(AsksWorkspace):
         return result.value
 
     def _last_cell(self) -> list[int]:
+        """The number of the cell that was run last. Raises ValueError when it failed, or its variables are gone."""
         ended, _ = self._journal.cells()
         for cell in reversed(ended):
             if cell.number <= self._forgotten or cell.result is None:
                 break
-            count = cell.result.execution_count
-            if cell.by == "session" and cell.result.is_ok and count is not None and not cell.code.startswith(_OWN):
-                return [count]
-            if cell.result.kernel_restarted:
-                break  # what was before is gone
-        raise WorkflowInvalidError("no cell of this session has ended well since its variables were last cleared")
+            if cell.by != "session" or cell.code.startswith(_OWN):
+                continue
+            count, error = cell.result.execution_count, cell.result.error
+            if error is not None or count is None:
+                raise WorkflowInvalidError(
+                    f"the last cell did not end well ({error}); name the cells to take with cells=[...]"
+                )
+            return [count]
+        raise WorkflowInvalidError("no cell of this session has run since its variables were last cleared")
 
 
 def _text(what: str, value: Any) -> str:

@@ -74,14 +74,26 @@ class Workspace:
         cwd = config.cwd or base or Path.cwd()
         tools_path = config.tools_path or (base / "tools" if base is not None else None)
         runner = _ToolRunner(engine, owner)
-        # Beside the start of the guest, which is mostly a wait for other processes.
-        reading = asyncio.ensure_future(_read(storage, tools_path, runner, cwd, f"session {owner}"))
+        reading: asyncio.Future[HandlerTable] | None = None
+
+        async def table_of_handlers() -> HandlerTable:
+            nonlocal reading
+            if reading is None:
+                # Not before it is asked for: what it imports would hold up what the guest has to start first.
+                reading = asyncio.ensure_future(_read(storage, tools_path, runner, cwd, f"session {owner}"))
+            return await asyncio.shield(reading)
 
         async def hidden() -> frozenset[str]:
-            return (await asyncio.shield(reading)).registry.secrets()
+            registry = (await table_of_handlers()).registry
+            try:
+                await registry.list()  # definitions may have changed since
+            except StorageError:
+                pass  # what was read before holds; a kernel has to start without its storage as well
+            own: frozenset[str] = getattr(storage, "secrets", frozenset())
+            return registry.secrets() | own
 
         async def handlers(installer: Installer) -> Handlers:
-            table = await asyncio.shield(reading)
+            table = await table_of_handlers()
             return table.complete(installer, extra_deps=config.extra_deps, allow_runtime_deps=config.allow_runtime_deps)
 
         host = Host(
@@ -97,14 +109,17 @@ class Workspace:
         try:
             await guest.start(host)
         except BaseException:
-            await asyncio.wait({reading})
-            reading.cancelled() or reading.exception()  # seen: the start has failed anyway
+            if reading is not None:
+                await asyncio.wait({reading})
+                reading.cancelled() or reading.exception()  # seen: the start has failed anyway
             raise
-        return cls(guest, await reading)
+        return cls(guest, await table_of_handlers())
 
     async def ask(self, method: str, params: dict[str, Any]) -> Any:
         """Answer a method as the code in the session would get it answered."""
-        return await self._table.handlers[method](**params)
+        from .host.server import answer
+
+        return await answer(self._table.handlers[method], params)
 
     async def close(self) -> None:
         """End what it was opened for, and the tools."""

@@ -25,7 +25,7 @@ class Lab:
     process: subprocess.Popen[str]
     port: int
     token: str
-    base: Path
+    base: Path | str
     folder: Path
     scratch: Path
 
@@ -47,7 +47,7 @@ class Lab:
 
 
 @contextmanager
-def lab(base: Path, folder: Path, *arguments: str) -> Iterator[Lab]:
+def lab(base: Path | str, folder: Path, *arguments: str) -> Iterator[Lab]:
     """JupyterLab on ``base`` for a user whose Jupyter folders are in ``folder``, without a browser."""
     scratch = Path(tempfile.mkdtemp(prefix="lab"))
     env = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}

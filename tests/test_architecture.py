@@ -40,6 +40,7 @@ LAYERS = (
     ),
     ("py_code_mode.host",),
     ("py_code_mode.kernel",),  # the engine and virtualenvs, which know neither the session nor its namespaces
+    ("py_code_mode.transfer",),
     ("py_code_mode.storage",),
     ("py_code_mode.tools",),
     ("py_code_mode.workflows", "py_code_mode.artifacts"),

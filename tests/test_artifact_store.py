@@ -8,6 +8,7 @@ import tempfile
 import threading
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,9 @@ def test_artifacts_are_listed_by_name(store):
 def test_deleting_says_whether_there_was_something(store):
     save_value(store, "a/b", 1)
     save_value(store, "a/c", 2)
+    assert [store.exists(name) for name in ("a/b", "a", "a/b/c", "b", "b/c")] == [True, False, False, False, False]
     assert store.delete("a/b") is True
+    assert store.exists("a/b") is False
     assert store.delete("a/b") is False
     assert store.get("a/b") is None
     assert load_value(store, "a/c") == 2
@@ -163,7 +166,10 @@ def test_what_was_opened_can_be_read_to_its_end_when_the_artifact_is_replaced_an
     ],
 )
 def test_a_name_that_artifacts_cannot_have_is_refused_with_the_reason(store, name, reason):
-    for use in (lambda: save_value(store, name, 1), lambda: store.read(name), lambda: store.get(name)):
+    for use in (
+        lambda: save_value(store, name, 1),
+        *(partial(ask, name) for ask in (store.read, store.get, store.exists)),
+    ):
         with pytest.raises(ArtifactNameError, match=reason):
             use()
     with pytest.raises(ArtifactNameError, match=reason):

@@ -9,6 +9,7 @@ import pytest
 from py_code_mode import FileStorage
 from py_code_mode.workflows.history import Use
 
+from .redis_servers import shared_server
 from .test_cli import call, workspace  # noqa: F401 - a fixture
 from .test_cli_kernel import run
 
@@ -52,6 +53,19 @@ def test_versions_are_listed_shown_compared_and_brought_back(base):
     )
 
 
+def test_a_workspace_in_redis_has_versions_too(base):
+    url = f"{shared_server().url}?prefix=cli-{base.name}"
+    call("workflows", "add", "times", "source", "--base", url)
+    call("workflows", "add", "times", "-", "--base", url, stdin=source(5))
+    assert [
+        each["version"] for each in json.loads(call("workflows", "history", "times", "--base", url, "--json").stdout)
+    ] == [1, 2]
+    call("workflows", "rollback", "times", "1", "--base", url)
+    assert "return 3 * x" in call("workflows", "show", "times", "--base", url).stdout
+    done = run("workflows", "test", "--base", url)
+    assert (done.returncode, done.stdout) == (0, "times: 1 passed, 0 failed\n"), done.stderr
+
+
 def test_uses_are_shown(base):
     library(base).count({"times": Use(3, 1, "2026-01-02T03:04:05.678+00:00")})
     assert call("workflows", "stats").stdout.splitlines() == [
@@ -79,6 +93,13 @@ def test_workflows_are_tested_on_a_kernel_and_kept_only_if_their_tests_pass(base
 def test_a_source_that_never_ends_is_not_read_for_ever(workspace):  # noqa: F811
     said = call("workflows", "add", "zeros", "/dev/zero", status=2).stderr
     assert "the source has more than 1,048,576 bytes" in said
+
+
+def test_a_broken_workflow_fails_the_test_of_all(workspace):  # noqa: F811
+    (workspace / "workflows/bad.py").write_text("def run(: pass")
+    result = call("workflows", "test", status=1)
+    assert result.stdout == "no workflow has tests\n"
+    assert result.stderr.startswith("broken: workflows/bad.py:1: it does not parse")
 
 
 def test_without_tests_no_kernel_is_started(workspace):  # noqa: F811

@@ -29,6 +29,7 @@ def failing_tool(shared: Session) -> None:
         ("workflows.invoke('nothing')", "WorkflowNotFoundError", ["WorkflowError"]),
         ("workflows.create('w', 'x = 1', 'No run')", "WorkflowInvalidError", ["WorkflowError", "ValueError"]),
         ("artifacts.load('nothing')", "ArtifactNotFoundError", ["ArtifactError", "LookupError"]),
+        ("artifacts.exists('../out')", "ArtifactNameError", ["ArtifactError", "ValueError"]),
         ("deps.add('./path')", "RequirementError", ["DependencyError", "ValueError"]),
     ],
 )

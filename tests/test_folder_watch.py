@@ -11,7 +11,7 @@ import pytest
 
 from py_code_mode import FileStorage
 from py_code_mode.storage import file_workflows, folder_watch
-from py_code_mode.storage.folder_watch import FolderWatch, can_watch
+from py_code_mode.storage.folder_watch import FolderWatch
 
 looked: list[str] = []
 
@@ -35,7 +35,6 @@ def folder(tmp_path, monkeypatch):
     folder.mkdir()
     for name in "abc":
         (folder / f"{name}.py").write_text(source(0))
-    assert can_watch(folder)
     return folder
 
 
@@ -140,11 +139,13 @@ def test_where_no_watch_can_be_had_every_file_is_looked_at(folder, monkeypatch):
     assert names(library) == "bc"
 
 
-def test_file_systems_that_others_change_are_not_watched(tmp_path):
-    assert can_watch(tmp_path) is True
-    assert can_watch(tmp_path / "not" / "there") is True
-    for other in ("/proc/self", "/sys"):
-        assert can_watch(Path(other)) is False
+def test_a_folder_that_other_machines_may_change_is_not_watched(folder, monkeypatch):
+    monkeypatch.setattr(file_workflows, "is_local", lambda path: False)
+    monkeypatch.setattr(file_workflows, "FolderWatch", None)  # nobody may call it
+    library = FileStorage(folder.parent).get_workflow_library()
+    assert names(library) == names(library) == "abc"
+    (folder / "a.py").unlink()
+    assert names(library) == "bc"
 
 
 def test_a_watch_ends_with_its_store(folder):

@@ -64,6 +64,19 @@ async def begun(client: AsyncKernelClient, code: str) -> str:
             return str(msg_id)
 
 
+@pytest.mark.parametrize("silent", [False, True])
+async def test_a_cell_is_seen_to_be_busy_before_it_ends(session, person, tmp_path, silent):
+    msg_id = person.execute("import os\nwhile not os.path.exists('go'): pass", silent=silent)
+    seen = []
+    while "busy" not in seen or not (silent or "execute_input" in seen):
+        message = await person.get_iopub_msg(timeout=20)
+        if message["parent_header"].get("msg_id") == msg_id:
+            seen.append(message["content"].get("execution_state", message["msg_type"]))
+    (tmp_path / "go").touch()
+    assert seen[0] == "busy"
+    assert (await person.get_shell_msg(timeout=20))["content"]["status"] == "ok"
+
+
 async def test_another_client_sees_the_variables_of_the_session_and_the_session_its(session, person):
     await session.run("found = [1, 2]")
     reply, heard = await execute(person, "print(sum(found)); mine = 7")
@@ -249,6 +262,18 @@ async def test_a_persons_interrupt_of_the_sessions_code_is_its_result(session, p
     result = await run.result()
     assert result.error_name == "KeyboardInterrupt"
     assert not result.timed_out
+
+
+async def test_an_interrupt_that_is_lost_on_its_way_into_a_call_that_blocks_is_repeated(session, person):
+    # It is lost where it comes between the last look at signals and the call; here, each of the first two.
+    lossy = "kill = signal.pthread_kill\ndef lose(*of): signal.pthread_kill = next(losing)\n"
+    lossy += "losing = iter([lose, kill])\nsignal.pthread_kill = lose\n"
+    run = session.start_run(f"import signal, time\n{lossy}print('begun')\ntime.sleep(30)")
+    async for _ in run.events():
+        break
+    person.control_channel.send(person.session.msg("interrupt_request", {}))
+    result = await run.result()
+    assert (result.error_name, result.kernel_restarted) == ("KeyboardInterrupt", False)
 
 
 async def test_a_kernel_that_a_person_shuts_down_is_replaced(session, person):

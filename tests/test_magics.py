@@ -610,7 +610,7 @@ def completed(client: BlockingKernelClient, text: str) -> set[str]:
     [
         ("%code_mode", ("--timeout S", "%code_mode ~/work", "close")),
         ("%%code_mode", ("--out NAME", "%%code_mode -o")),
-        ("%code_mode_here", ("%code_mode_here DIR", "%code_mode_here close")),
+        ("%code_mode_here", ("%code_mode_here [--tools DIR] DIR", "%code_mode_here close")),
         ("%tools", ("%tools [QUERY]", "%tools http")),
         ("%workflows", ("%workflows [QUERY]", "%workflows fetch")),
         ("%artifacts", ("%artifacts",)),

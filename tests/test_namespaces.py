@@ -164,7 +164,12 @@ async def test_one_bad_tool_file_does_not_hide_the_others(shared: Session):
     path.write_text("name: bad\ncommand: [\n")
     assert "say" in [item["name"] for item in await value(shared, "tools.list()")]
     assert "bad.yaml" in ((await shared.run("tools.bad()")).error or "")
+    (bad,) = [item for item in await shared.list_tools() if item["name"] == "bad"]
+    assert "bad.yaml" in bad["broken"]
+    assert "broken: " in await value(shared, "repr(tools)")
+    assert "bad.yaml" in await value(shared, "tools._repr_html_()")
     path.unlink()
+    assert not [item for item in await shared.list_tools() if "broken" in item]
 
 
 # -- workflows ------------------------------------------------------------------------------------------

@@ -6,18 +6,23 @@ import ast
 import asyncio
 import inspect
 import re
+import shlex
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from py_code_mode import Session
 from py_code_mode.cli import starter
+from py_code_mode.cli.app import app
 from py_code_mode.tools.loader import DirectoryToolProvider
 
+from .redis_servers import shared_server
 from .tool_runner import running
 
 README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
@@ -102,6 +107,25 @@ async def test_the_tool_definition_is_one_that_is_accepted(tmp_path):
         provider = DirectoryToolProvider(tmp_path, runner)
         assert list(await provider.tools()) == ["curl"]
         assert provider.broken() == {}
+
+
+def test_the_commands_of_the_store_do_what_their_comments_say(tmp_path, monkeypatch):
+    starter.create(tmp_path)
+    (tmp_path / "requirements.txt").write_text("rich\n")
+    monkeypatch.chdir(tmp_path)
+    url = f"{shared_server().url}?prefix=test-{uuid.uuid4().hex}"
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("py-code-mode store")]
+    said = []
+    for line in lines:
+        words = [url if word == "$TEAM" else word for word in shlex.split(line, comments=True)[1:]]
+        done = CliRunner().invoke(app, words)
+        assert done.exit_code == 0, (line, done.output)
+        said.append(done.stdout.splitlines()[-1])
+
+    assert len(lines) == 6
+    expected = ["3 to add. Nothing was changed (--dry-run).", "3 added", "2 the same", "3 added", "deps\trich\trich"]
+    assert said == [*expected, "1 removed"]
+    assert (tmp_path / "review/tools/wc.yaml").is_file()
 
 
 async def _run_block(block: str, names: dict[str, Any]) -> None:

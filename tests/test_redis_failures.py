@@ -14,6 +14,7 @@ from py_code_mode.artifacts.store import load_value, save_value
 from py_code_mode.errors import StorageError
 from py_code_mode.executors.kernel import SubprocessConfig, SubprocessExecutor
 from py_code_mode.session import Session
+from py_code_mode.workflows.history import Use
 
 from .redis_servers import RedisServer
 from .sessions import IDENTITY
@@ -41,7 +42,11 @@ def reads(storage):
         "read the artifact 'a'": lambda: artifacts.read("a"),
         "list the artifacts": artifacts.list,
         "list the workflows": workflows.list,
+        "read the history of 'w'": lambda: workflows.history("w"),
+        "read the uses of workflows": workflows.uses,
         "read the requirements": deps.read,
+        "list the tools": storage.get_tool_store().stamps,
+        "read the tools": lambda: storage.get_tool_store().read(["t"]),
     }
 
 
@@ -52,7 +57,9 @@ def writes(storage):
         "save the artifact 'a'": lambda: save_value(artifacts, "a", "new"),
         "save the artifact 'large'": lambda: save_value(artifacts, "large", b"x" * (3 << 20)),
         "write the workflow 'w'": lambda: workflows.create("w", SOURCE, "new"),
+        "count the uses of workflows": lambda: workflows.count({"w": Use(1)}),
         "change the requirements": lambda: deps.add("rich"),
+        "write the tool 't'": lambda: storage.get_tool_store().write("t", b"new"),
     }
 
 
@@ -62,6 +69,7 @@ def deletions(storage):
     return {
         "delete the artifact 'a'": lambda: artifacts.delete("a"),
         "delete the workflow 'w'": lambda: workflows.delete("w"),
+        "delete the tool 't'": lambda: storage.get_tool_store().delete("t"),
     }
 
 
@@ -74,6 +82,7 @@ def fill(storage):
     save_value(artifacts, "a", "old")
     workflows.create("w", SOURCE, "old")
     deps.add("pandas")
+    storage.get_tool_store().write("t", b"old")
 
 
 def check_old(storage):
@@ -83,6 +92,7 @@ def check_old(storage):
     assert [artifact.name for artifact in artifacts.list()] == ["a"]
     assert [workflow.description for workflow in workflows.list()] == ["old"]
     assert deps.read() == ["pandas"]
+    assert storage.get_tool_store().read(storage.get_tool_store().stamps()) == {"t": b"old"}
 
 
 def check_new(storage):
@@ -93,6 +103,7 @@ def check_new(storage):
     assert load_value(artifacts, "a") == "new"
     assert workflows.require("w").description == "new"
     assert deps.read() == ["pandas", "rich"]
+    assert storage.get_tool_store().read(["t"]) == {"t": b"new"}
 
 
 def check_failing(uses, place, reason):
@@ -202,7 +213,8 @@ def test_a_wrong_password_is_an_error_that_does_not_show_it(server, client):
     check_old(storage)
     for url in (server.url, f"{server.url}?password=wrong-secret", f"unix://user:wrong-secret@{server.path}"):
         wrong = RedisStorage(url, prefix="p")
-        check_failing(reads(wrong), f"unix://{server.path}", "refuses the login")
+        reason = "wants a password: redis://:PASSWORD@HOST" if url == server.url else "refuses the login"
+        check_failing(reads(wrong), f"unix://{server.path}", reason)
         with pytest.raises(StorageError) as caught:
             wrong.get_artifact_store().list()
         assert "secret" not in f"{caught.value}{caught.value.__cause__}{wrong!r}"

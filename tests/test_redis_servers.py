@@ -35,6 +35,11 @@ def use_all_of(storage):
     assert [workflow.name for workflow in library.list()] == ["one", "two"]
     assert library.delete("one") is True
     assert [workflow.name for workflow in library.list()] == ["two"]
+    tools = storage.get_tool_store()
+    tools.write("a", b"name: a")
+    tools.write("b", b"name: b")
+    assert tools.read(tools.stamps()) == {"a": b"name: a", "b": b"name: b"}
+    assert tools.delete("a") is True
     storage.get_dependency_store().add("pandas")
     assert storage.get_dependency_store().read() == ["pandas"]
 

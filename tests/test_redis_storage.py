@@ -99,6 +99,8 @@ def test_every_key_begins_with_the_prefix_as_a_hash_tag(prefix, client):
     save_value(storage.get_artifact_store(), "a/b", b"x" * (3 << 20))
     storage.get_workflow_library().create("one", SOURCE.format(1), "One")
     storage.get_dependency_store().add("pandas")
+    storage.get_tool_store().write("curl", b"name: curl")
+    assert client.get(f"{{{prefix}}}:tools:curl") == b"name: curl"
     new = set(client.scan_iter(count=10_000)) - before
     assert len(new) >= 8
     assert {key.startswith(b"{%s}:" % prefix.encode()) for key in new} == {True}
@@ -108,7 +110,8 @@ def test_reading_and_deleting_nothing_writes_nothing(prefix, client):
     storage = storage_of(prefix)
     assert storage.get_artifact_store().list() == storage.get_workflow_library().list() == []
     assert storage.get_artifact_store().delete("x") is storage.get_workflow_library().delete("x") is False
-    assert storage.get_dependency_store().remove("x") is False
+    assert storage.get_dependency_store().remove("x") is storage.get_tool_store().delete("x") is False
+    assert storage.get_tool_store().stamps() == {}
     assert keys_of(client, prefix) == []
 
 

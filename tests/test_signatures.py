@@ -17,7 +17,8 @@ from py_code_mode.session import Session
 from .sessions import open_session
 
 COMMON = "extra_deps=None, allow_runtime_deps=True, sync_deps_on_start=False"
-RECORD = "record=None"  # beyond the reference
+RECORD = "record=None"  # beyond the reference, as is the next
+OWN = f"{RECORD}, tools_path=None"
 
 
 def shape(function: Callable[..., Any]) -> str:
@@ -30,13 +31,29 @@ def shape(function: Callable[..., Any]) -> str:
     return str(inspect.Signature(parameters))
 
 
+@pytest.mark.parametrize("timeout", [0, -1, "5", True, float("nan")])
+async def test_a_timeout_that_is_no_time_is_refused_wherever_it_is_given(tmp_path, timeout):
+    for make in (Session.from_base, Session.subprocess, Session.inprocess):
+        with pytest.raises((TypeError, ValueError), match=r"timeout .* number of seconds"):
+            make(tmp_path, timeout=timeout)
+    async with Session.inprocess(tmp_path) as session:
+        with pytest.raises((TypeError, ValueError), match=r"timeout .* number of seconds"):
+            await session.run("1", timeout)
+
+
+def test_one_requirement_is_not_taken_for_many(tmp_path):
+    for make in (Session.from_base, Session.inprocess):
+        with pytest.raises(TypeError, match=r"extra_deps is a tuple of requirements, such as \('six',\)"):
+            make(tmp_path, extra_deps="six")
+
+
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
         (Session, f"(storage, executor=None, sync_deps_on_start=False, *, {RECORD})"),
-        (Session.from_base, f"(base, *, timeout=30.0, {COMMON}, {RECORD})"),
-        (Session.subprocess, f"(base_path, *, timeout=60.0, {COMMON}, python_version=None, cache_venv=True, {RECORD})"),
-        (Session.inprocess, f"(base_path, *, timeout=30.0, {COMMON}, {RECORD})"),
+        (Session.from_base, f"(base, *, timeout=30.0, {COMMON}, {OWN})"),
+        (Session.subprocess, f"(base_path, *, timeout=60.0, {COMMON}, python_version=None, cache_venv=True, {OWN})"),
+        (Session.inprocess, f"(base_path, *, timeout=30.0, {COMMON}, {OWN})"),
         (Session.close, "()"),
         (Session.reset, "()"),
         (Session.supports, "(capability)"),

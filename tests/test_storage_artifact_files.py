@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 import time
 import tracemalloc
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from py_code_mode import FileStorage
 from py_code_mode.artifacts.store import load_value, save_value
 from py_code_mode.errors import ArtifactFormatError, ArtifactNameError, ArtifactNotFoundError, StorageError
+from py_code_mode.host.artifacts import handlers
+from py_code_mode.host.server import answer
 from py_code_mode.storage import disk
 
 LARGE = b"0123456789abcdef" * (1 << 17)  # 2 MiB
@@ -148,7 +152,7 @@ def test_links_are_neither_listed_nor_followed_nor_replaced(folder, store, tmp_p
     (folder / "dangling").symlink_to("nowhere")
     assert store.list() == []
     for name in ("file", "folder/secret", "folder/new", "dangling"):
-        for use in (store.read, store.get, store.delete, lambda name: save_value(store, name, 1)):
+        for use in (store.read, store.get, store.exists, store.delete, lambda name: save_value(store, name, 1)):
             with pytest.raises(ArtifactNameError, match="symbolic link"):
                 use(name)
     assert (outside / "secret").read_text() == "secret"
@@ -156,10 +160,39 @@ def test_links_are_neither_listed_nor_followed_nor_replaced(folder, store, tmp_p
     assert (folder / "dangling").is_symlink()
 
 
+def test_a_folder_of_artifacts_elsewhere_is_used_inside_the_workspace_only(folder, store, tmp_path):
+    save_value(store, "a", 1)
+    folder.rename(tmp_path / "moved")
+    folder.symlink_to("moved")
+    assert (store.exists("a"), store.exists("b"), load_value(store, "a")) == (True, False, 1)
+    folder.unlink()
+    folder.symlink_to(tmp_path.parent)
+    for use in (store.exists, store.get, store.read):
+        with pytest.raises(StorageError, match="leaves the workspace"):
+            use("a")
+
+
+@pytest.mark.parametrize("near", [True, False])
+async def test_only_a_disk_of_this_machine_is_asked_on_the_event_loop(store, monkeypatch, near):
+    asked = []
+    monkeypatch.setattr(disk, "_LOCAL", disk._LOCAL if near else frozenset())
+    monkeypatch.setattr(store, "_is_file", lambda parts: asked.append((parts, threading.get_ident())) or True)
+    assert store.is_near is near
+    assert await answer(handlers(store)["artifacts.exists"], {"name": "a/b"}) is True
+    [(parts, thread)] = asked
+    assert parts == ("a", "b")
+    assert (thread == threading.get_ident()) is near
+
+
+def test_what_is_no_disk_of_this_machine_is_not_taken_for_one(folder):
+    assert [disk.is_local(path) for path in (folder, Path("/proc"), folder / "missing")] == [True, False, False]
+
+
 def test_pipes_are_neither_listed_nor_waited_for(folder, store):
     os.mkfifo(folder / "pipe")
     assert store.list() == []
     assert store.get("pipe") is None
+    assert store.exists("pipe") is False
     with pytest.raises(ArtifactNotFoundError):
         store.read("pipe")
     with pytest.raises(ArtifactNameError, match="not a file"):
@@ -175,6 +208,7 @@ def test_an_empty_folder_is_in_nobodys_way(folder, store):
 def test_a_file_in_the_way_of_a_folder_is_not_found_below(folder, store):
     save_value(store, "a", 1)
     assert store.get("a/b") is None
+    assert store.exists("a/b") is False
     assert store.delete("a/b") is False
 
 

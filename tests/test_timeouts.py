@@ -137,6 +137,23 @@ async def _until(condition):
         await asyncio.sleep(0)
 
 
+async def test_threads_of_the_kernel_wait_a_millisecond_for_code_that_computes(shared: Session):
+    # Whatever ends or shows that code needs several turns; measured by the benchmark "deadline to usable".
+    assert (await shared.run("import sys; sys.getswitchinterval()")).value == 0.001
+
+
+async def test_a_cell_that_is_out_of_time_asks_for_nothing_more(shared: Session):
+    code = (
+        "import time\ntry:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass\n"
+        "for ask in (lambda: artifacts.exists('a'), artifacts.list):\n"
+        "    try:\n        ask()\n    except CodeModeError as error:\n        print(error)"
+    )
+    result = await shared.run(code, timeout=0.2)
+    assert result.timed_out
+    assert result.stdout == "the cell of this request was interrupted\n" * 2
+    assert (await shared.run("artifacts.exists('a')")).value is False
+
+
 async def test_an_interrupt_ends_the_run(shared: Session):
     await shared.run("kept = 1")
     stream = shared.stream("print('begun', flush=True)\nwhile True: pass")

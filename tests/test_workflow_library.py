@@ -96,6 +96,15 @@ def test_a_description_that_is_given_becomes_the_docstring_of_the_source(library
     assert library.get("one") == replaced
 
 
+def test_examples_in_the_docstring_are_no_part_of_the_description_and_outlive_a_new_one(library):
+    examples = ">>> one()\n1\n"
+    workflow = library.create("one", f'"""Gives one.\n\n{examples}"""\n{ONE}')
+    assert workflow.description == "Gives one."
+    workflow = library.create("one", workflow.source, "Always one")
+    assert (workflow.description, workflow.source) == ("Always one", f'"""Always one\n\n{examples}"""\n{ONE}')
+    assert parse("one", f'"""{examples}"""\n{ONE}').description == examples.strip()
+
+
 def test_without_a_description_the_docstring_of_the_source_is_kept_and_one_of_the_two_is_needed(library):
     assert library.create("kept", f'"""Kept."""\n{ONE}', "").description == "Kept."
     with pytest.raises(WorkflowInvalidError, match=r"'bare' has no description: give one"):

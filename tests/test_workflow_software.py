@@ -262,7 +262,6 @@ async def test_a_session_that_may_not_install_says_what_a_workflow_lacks(tmp_pat
 async def test_the_last_cell_becomes_a_workflow_with_its_free_variables_as_parameters(session):
     await session.run("import math\nsides = [3, 4]\ndef square(n): return n * n")
     await session.run("total = sum(map(square, sides))\nmath.sqrt(total)")
-    assert not (await session.run("1 / 0")).is_ok
     made = await session.promote("length", "Length of a vector", tags=["geometry"])
     assert made["signature"] == "length(sides: list[int]) -> float"
     assert (made["tags"], made["version"], made["description"]) == (["geometry"], 1, "Length of a vector")
@@ -384,12 +383,28 @@ async def test_the_dataclasses_of_a_workflow_are_made_and_found_whenever_that_is
     assert await value(session, "import sys; hasattr(sys.modules['workflows.point'], 'Point')") is False
 
 
+async def test_the_last_cell_is_not_passed_over_because_it_failed(session):
+    await session.run("'good'")
+    await session.run("1 / 0")
+    with pytest.raises(WorkflowInvalidError, match=r"did not end well \(ZeroDivisionError.*name the cells"):
+        await session.promote("none", "None")
+    assert await session.list_workflows() == []
+
+
+async def test_cells_keep_their_numbers_after_one_that_exits(session):
+    await session.run("exit()") if session.supports("process_isolation") else await session.run("raise SystemExit")
+    second = await session.run("'second'")
+    await session.run("'third'")
+    await session.promote("pick", "Pick", [second.execution_count])
+    assert await value(session, "workflows.pick()") == "second"
+
+
 async def test_a_promotion_without_a_cell_since_the_last_reset_is_refused(tmp_path):
     async with Session.inprocess(tmp_path) as session:
         for prepare in ("x = 1", "1 / 0"):
             await session.run(prepare)
             await session.reset()
-            with pytest.raises(WorkflowInvalidError, match="no cell of this session has ended well"):
+            with pytest.raises(WorkflowInvalidError, match="no cell of this session has run since"):
                 await session.promote("none", "None")
         await session.run("41 + 1")
         await session.test_workflow("none", "async def run(): pass")

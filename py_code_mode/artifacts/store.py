@@ -20,8 +20,13 @@ class ArtifactStore(Protocol):
     """Keeps artifacts. Session and the kernel's requests call it in worker threads; it is thread-safe.
 
     Every method raises ArtifactNameError for a name that is refused, StorageError when the storage fails.
-    A backend has the first five; ``save`` and ``read`` are made of them.
+    A backend has the first five; ``save``, ``read`` and ``exists`` are made of them.
     """
+
+    @property
+    def is_near(self) -> bool:
+        """Whether ``exists`` answers in microseconds, so that an event loop may call it without a thread."""
+        return False
 
     def create(
         self,
@@ -55,6 +60,10 @@ class ArtifactStore(Protocol):
     def delete(self, name: str) -> bool:
         """Delete one; False: there is no such."""
         ...
+
+    def exists(self, name: str) -> bool:
+        """Whether there is one of that name."""
+        return self.get(name) is not None
 
     def save(
         self, name: str, payload: Payload, description: str = "", metadata: dict[str, Any] | None = None

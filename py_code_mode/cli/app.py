@@ -33,6 +33,7 @@ COMMANDS = {
     "workflows": "List, show, search, add, remove and run workflows.",
     "artifacts": "List, show, add, get and remove artifacts.",
     "deps": "List, add, remove and install packages.",
+    "store": "Push, pull and compare workspaces: directories and Redis.",
     "sessions": "Show the live sessions, and what they do.",
     "attach": "Open a console on a live session.",
     "lab": "Open JupyterLab on a workspace.",

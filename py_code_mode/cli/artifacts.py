@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from .options import base_option, json_option
+from .options import Base, base_option, json_option
 from .output import print_json, print_rows
 
 if TYPE_CHECKING:
     from py_code_mode.artifacts.artifact import Artifact
-    from py_code_mode.storage.file_artifacts import FileArtifactStore
+    from py_code_mode.artifacts.store import ArtifactStore
 
 
 @click.group("artifacts")
@@ -25,7 +25,7 @@ def command() -> None:
 @command.command("list")
 @base_option()
 @json_option
-def list_artifacts(base: Path, as_json: bool) -> None:
+def list_artifacts(base: Base, as_json: bool) -> None:
     """List the artifacts."""
     found = _store(base).list()
     if as_json:
@@ -39,7 +39,7 @@ def list_artifacts(base: Path, as_json: bool) -> None:
 @click.argument("name")
 @base_option()
 @json_option
-def show(name: str, base: Path, as_json: bool) -> None:
+def show(name: str, base: Base, as_json: bool) -> None:
     """Describe the artifact NAME."""
     artifact = _require(_store(base), name)
     if as_json:
@@ -56,7 +56,7 @@ def show(name: str, base: Path, as_json: bool) -> None:
 @click.option("--description", default="", help="What it is.")
 @base_option(new=True)
 @json_option
-def add(name: str, file: BinaryIO, description: str, base: Path, as_json: bool) -> None:
+def add(name: str, file: BinaryIO, description: str, base: Base, as_json: bool) -> None:
     """Save the content of FILE (- is the standard input) as the artifact NAME, in place of an older one.
 
     Code loads it as text, JSON, an array or a table where it is that, by its content and the suffix of
@@ -77,7 +77,7 @@ def add(name: str, file: BinaryIO, description: str, base: Path, as_json: bool) 
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True), default="-")
 @base_option()
 @json_option
-def get(name: str, file: str, base: Path, as_json: bool) -> None:
+def get(name: str, file: str, base: Base, as_json: bool) -> None:
     """Write the stored bytes of the artifact NAME to FILE, by default to the standard output.
 
     With --json an object that describes the artifact goes to the standard output. Without FILE it has the content
@@ -86,7 +86,7 @@ def get(name: str, file: str, base: Path, as_json: bool) -> None:
     """
     artifact, data = _store(base).read(name)
     to_file = file != "-"
-    if to_file and Path(file).exists() and Path(file).samefile(artifact.path):
+    if to_file and Path(file).exists() and isinstance(base, Path) and Path(file).samefile(artifact.path):
         raise click.UsageError(f"{file!r} is the artifact itself; give another FILE")
     if to_file or not as_json:
         with click.open_file(file, "wb", lazy=True) as stream:
@@ -117,7 +117,7 @@ def _content(form: str, data: bytes) -> dict[str, Any]:
 @click.argument("name")
 @base_option()
 @json_option
-def remove(name: str, base: Path, as_json: bool) -> None:
+def remove(name: str, base: Base, as_json: bool) -> None:
     """Remove the artifact NAME."""
     store = _store(base)
     if not store.delete(name):
@@ -128,13 +128,13 @@ def remove(name: str, base: Path, as_json: bool) -> None:
         print(f"removed {name}")
 
 
-def _store(base: Path) -> FileArtifactStore:
-    from py_code_mode.storage.file import FileStorage
+def _store(base: Base) -> ArtifactStore:
+    from py_code_mode.storage.bases import storage_at
 
-    return FileStorage(base).get_artifact_store()
+    return storage_at(base).get_artifact_store()
 
 
-def _require(store: FileArtifactStore, name: str) -> Artifact:
+def _require(store: ArtifactStore, name: str) -> Artifact:
     artifact = store.get(name)
     if artifact is None:
         from py_code_mode.artifacts.store import not_found

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .app import FAILED
-from .options import base_option, json_option
+from .options import Base, base_option, json_option
 from .output import Progress, note, print_json
 
 if TYPE_CHECKING:
@@ -25,11 +24,11 @@ def command() -> None:
 @command.command("list")
 @base_option()
 @json_option
-def list_deps(base: Path, as_json: bool) -> None:
+def list_deps(base: Base, as_json: bool) -> None:
     """List the configured requirements."""
-    from py_code_mode.storage.file import FileStorage
+    from py_code_mode.storage.bases import storage_at
 
-    store = FileStorage(base).get_dependency_store()
+    store = storage_at(base).get_dependency_store()
     found = store.read()
     for problem in store.problems():
         note(f"warning: {problem.where}: {problem.text!r} is not installed from here: {problem.reason}")
@@ -44,7 +43,7 @@ def list_deps(base: Path, as_json: bool) -> None:
 @click.argument("package")
 @base_option(new=True)
 @json_option
-def add(package: str, base: Path, as_json: bool) -> None:
+def add(package: str, base: Base, as_json: bool) -> None:
     """Install PACKAGE, such as 'pandas>=2', and configure it."""
     from py_code_mode.deps.requirements import parse_runtime
 
@@ -56,7 +55,7 @@ def add(package: str, base: Path, as_json: bool) -> None:
 @click.argument("package")
 @base_option()
 @json_option
-def remove(package: str, base: Path, as_json: bool) -> None:
+def remove(package: str, base: Base, as_json: bool) -> None:
     """Uninstall PACKAGE, and configure it no longer."""
     from py_code_mode.deps.requirements import parse_runtime
 
@@ -67,13 +66,13 @@ def remove(package: str, base: Path, as_json: bool) -> None:
 @command.command()
 @base_option()
 @json_option
-def sync(base: Path, as_json: bool) -> None:
+def sync(base: Base, as_json: bool) -> None:
     """Install everything configured that is not there yet."""
     _change(base, as_json, "Installing what is configured...", lambda manager: manager.sync())
 
 
 def _change(
-    base: Path, as_json: bool, line: str, change: Callable[[DependencyManager], Awaitable[dict[str, Any]]]
+    base: Base, as_json: bool, line: str, change: Callable[[DependencyManager], Awaitable[dict[str, Any]]]
 ) -> None:
     result = asyncio.run(_in_venv(base, line, change))
     if as_json:
@@ -85,14 +84,14 @@ def _change(
 
 
 async def _in_venv(
-    base: Path, line: str, change: Callable[[DependencyManager], Awaitable[dict[str, Any]]]
+    base: Base, line: str, change: Callable[[DependencyManager], Awaitable[dict[str, Any]]]
 ) -> dict[str, Any]:
     from py_code_mode.deps.manager import DependencyManager
     from py_code_mode.deps.uv import UvInstaller
     from py_code_mode.kernel.venv import VenvSpec, ensure_venv, release_venv
-    from py_code_mode.storage.file import FileStorage
+    from py_code_mode.storage.bases import storage_at
 
-    storage = FileStorage(base)
+    storage = storage_at(base)
     with Progress() as progress:
         venv = await ensure_venv(VenvSpec(identity=storage.identity), progress=progress)
         try:

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import click
 from py_code_mode.errors import CodeModeError
 
 from .app import FAILED
-from .options import json_option
+from .options import IN_REDIS, Base, any_workspace, json_option
 from .output import Progress, print_json, print_rows
 
 _SANDBOXES = ("bwrap", "podman", "docker")
@@ -37,13 +38,16 @@ class Finding:
 
 
 @click.command("doctor")
+@click.option("--redis", callback=any_workspace, metavar="URL", help="Check this Redis as well.")
 @json_option
-def command(as_json: bool) -> None:
+def command(redis: Base | None, as_json: bool) -> None:
     """Check that everything needed is there: uv, a Python, the cache, and a kernel that answers.
 
     The exit status is 1 when something is missing; what to do about it is said.
     """
-    findings = asyncio.run(_examine())
+    if isinstance(redis, Path):
+        raise click.UsageError(f"--redis takes a URL such as {IN_REDIS}")
+    findings = asyncio.run(_examine(redis))
     ok = all(finding.ok for finding in findings)
     if as_json:
         print_json({"ok": ok, "checks": [asdict(finding) for finding in findings]})
@@ -57,7 +61,7 @@ def command(as_json: bool) -> None:
         raise click.exceptions.Exit(FAILED)
 
 
-async def _examine() -> list[Finding]:
+async def _examine(redis: str | None) -> list[Finding]:
     """The checks in order; a kernel is not tried without what it needs."""
     checks: list[tuple[str, Callable[[], Awaitable[Finding]], str]] = [
         ("uv", _uv, "install it into this environment: pip install --force-reinstall uv"),
@@ -70,6 +74,9 @@ async def _examine() -> list[Finding]:
         findings.append(await _tried("kernel", _kernel, advice))
     else:
         findings.append(Finding("kernel", False, "not tried, since the above is missing"))
+    if redis is not None:
+        advice = "begin with `redis-cli -u URL ping`; README: One workspace for many machines"
+        findings.append(await _tried("redis", partial(asyncio.to_thread, _redis, redis), advice))
     return [*findings, _forking(), _isolation()]
 
 
@@ -153,6 +160,20 @@ async def _kernel() -> Finding:
         f"close {times['close_s']:.1f} s"
     )
     return Finding("kernel", True, text, facts)
+
+
+def _redis(url: str) -> Finding:
+    from py_code_mode.storage.redis import RedisStorage
+
+    storage = RedisStorage(url)
+    facts = {"place": storage.place, **storage.server_facts()}
+    text = f"{facts['version']} at {storage.place}"
+    if facts["role"] != "master":
+        return Finding("redis", False, f"{text} is a replica", facts, "give the address of its primary")
+    if facts["evicts"]:
+        advice = "set maxmemory-policy noeviction: a server that evicts keys loses artifacts"
+        return Finding("redis", False, f"{text} evicts keys ({facts['policy']})", facts, advice)
+    return Finding("redis", True, text, facts)
 
 
 def _forking() -> Finding:

@@ -12,7 +12,7 @@ import click
 
 from py_code_mode.errors import CodeModeError
 
-from .options import base_option, json_option
+from .options import Base, base_option, json_option, tools_option
 from .output import note, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ def command() -> None:
 
 @command.command()
 @base_option()
-@click.option("--name", metavar="NAME", help="The kernelspec's name; by default made from the directory's.")
-@click.option("--display-name", metavar="TEXT", help="What people see; by default the directory's name.")
+@tools_option
+@click.option("--name", metavar="NAME", help="The kernelspec's name; by default made from the workspace's.")
+@click.option("--display-name", metavar="TEXT", help="What people see; by default the workspace's name.")
 @click.option("--user", is_flag=True, help="For this user; the default.")
 @click.option("--sys-prefix", is_flag=True, help="For the Python environment that runs this command.")
 @click.option("--prefix", metavar="P", help="Below P/share/jupyter.")
@@ -39,7 +40,8 @@ def command() -> None:
 )
 @json_option
 def install(
-    base: Path,
+    base: Base,
+    tools: Path | None,
     name: str | None,
     display_name: str | None,
     user: bool,
@@ -48,7 +50,12 @@ def install(
     other_env: bool,
     as_json: bool,
 ) -> None:
-    """Install a kernelspec for the workspace. One that is there for it already is replaced."""
+    """Install a kernelspec for the workspace. One that is there for it already is replaced.
+
+    \b
+    The kernelspec has no password; it names an environment variable of the front end:
+      py-code-mode jupyter install --base 'redis://:${REDIS_PASSWORD}@host?prefix=team'
+    """
     from py_code_mode.jupyter import kernelspec
 
     if user + sys_prefix + (prefix is not None) > 1:
@@ -60,6 +67,7 @@ def install(
             display_name=display_name,
             prefix=sys.prefix if sys_prefix else prefix,
             provisioned=not other_env,
+            tools=tools,
         )
     if as_json:
         print_json(_document(spec))
@@ -83,7 +91,7 @@ def list_specs(as_json: bool) -> None:
         (
             spec.name,
             spec.display_name,
-            str(spec.base),
+            spec.workspace,
             "workspace gone" if spec.workspace_gone else "ready",
             str(spec.path),
         )
@@ -120,7 +128,7 @@ def _document(spec: WorkspaceSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "display_name": spec.display_name,
-        "workspace": str(spec.base),
+        "workspace": spec.workspace,
         "workspace_gone": spec.workspace_gone,
         "path": str(spec.path),
     }

@@ -17,7 +17,7 @@ import click
 
 from py_code_mode.errors import CodeModeError
 
-from .options import base_option, json_option
+from .options import Base, base_option, json_option, tools_option
 from .output import print_json
 
 _GRACE, _TRIES = 2.0, 5
@@ -33,12 +33,17 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @click.command("lab")
 @base_option()
+@tools_option
 @click.option("--port", type=click.IntRange(1, 65535), metavar="N", help="By default 8888, or the next that is free.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @json_option
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS OF JUPYTER LAB]")
-def command(base: Path, port: int | None, no_browser: bool, as_json: bool, arguments: tuple[str, ...]) -> None:
+def command(
+    base: Base, tools: Path | None, port: int | None, no_browser: bool, as_json: bool, arguments: tuple[str, ...]
+) -> None:
     """Open JupyterLab on the workspace: its files, its kernel, and the live sessions of agents as running kernels.
+
+    For a workspace in Redis the files are those of the current directory.
 
     Ctrl-C ends it. Your own settings, kernels and extensions of Jupyter are used; nothing is written to Jupyter's
     folders, so settings that you change are forgotten. With --json, `url` and `pid` are printed when it is ready.
@@ -47,14 +52,14 @@ def command(base: Path, port: int | None, no_browser: bool, as_json: bool, argum
         raise CodeModeError(f"JupyterLab is not installed: run {sys.executable} -m pip install 'py-code-mode[lab]'")
     from py_code_mode.jupyter.kernelspec import default_display_name, default_name, write
 
-    base = base.resolve()
+    base, folder = (base.resolve(), base.resolve()) if isinstance(base, Path) else (base, Path.cwd())
     name = default_name(base)
     with tempfile.TemporaryDirectory(prefix="code-mode-lab-", ignore_cleanup_errors=True) as home:
-        write(Path(home, "data/kernels", name), base, default_display_name(base))
+        write(Path(home, "data/kernels", name), base, default_display_name(base), tools=tools)
         options = [f"--ServerApp.port={port}"] if port else []
         options += ["--no-browser"] if no_browser else []
-        argv = [sys.executable, "-P", "-m", "jupyterlab", *_options(base, name), *options, *arguments]
-        status = asyncio.run(_serve(argv, _environment(Path(home)), base, as_json))
+        argv = [sys.executable, "-P", "-m", "jupyterlab", *_options(folder, name), *options, *arguments]
+        status = asyncio.run(_serve(argv, _environment(Path(home)), folder, as_json))
     if status:
         raise click.exceptions.Exit(status)
 

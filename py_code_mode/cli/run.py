@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .app import FAILED, INTERRUPTED
-from .options import base_option, json_option, timeout_option
+from .options import Base, base_option, json_option, timeout_option, tools_option
 from .output import print_json
 from .sessions import interruptible, on_base, opened
 
@@ -28,9 +28,12 @@ JSON_OUTPUT_BYTES = 10 * 1024 * 1024
 @click.argument("code", required=False)
 @click.option("-f", "--file", metavar="FILE", type=click.Path(path_type=Path), help="Run the code in FILE.")
 @base_option(new=True)
+@tools_option
 @timeout_option
 @json_option
-def command(code: str | None, file: Path | None, base: Path, timeout: float | None, as_json: bool) -> None:
+def command(
+    code: str | None, file: Path | None, base: Base, tools: Path | None, timeout: float | None, as_json: bool
+) -> None:
     """Run Python code in a workspace: CODE, that of FILE, or with - that of the standard input.
 
     The output appears as it comes, and at last the value of the last expression. A traceback goes to
@@ -43,10 +46,11 @@ def command(code: str | None, file: Path | None, base: Path, timeout: float | No
     Examples:
       py-code-mode run 'tools.list()'
       py-code-mode run --base ~/work -f report.py --timeout 60
+      py-code-mode run --base redis://localhost?prefix=team 'workflows.list()'
       echo 'print(6 * 7)' | py-code-mode run -
     """
     source = _source(code, file)
-    raise click.exceptions.Exit(asyncio.run(run_code(source, base, timeout, as_json)))
+    raise click.exceptions.Exit(asyncio.run(run_code(source, base, timeout, as_json, tools)))
 
 
 def _source(code: str | None, file: Path | None) -> str:
@@ -67,10 +71,10 @@ def _source(code: str | None, file: Path | None) -> str:
     return code
 
 
-async def run_code(source: str, base: Path, timeout: float | None, as_json: bool) -> int:
+async def run_code(source: str, base: Base, timeout: float | None, as_json: bool, tools: Path | None = None) -> int:
     """Run ``source`` and print what it gives; returns the exit status."""
     limit = JSON_OUTPUT_BYTES if as_json else None
-    async with opened(on_base(base, max_output_bytes=limit)) as session:
+    async with opened(on_base(base, tools=tools, max_output_bytes=limit)) as session:
         with interruptible(session) as signals:
             if as_json:
                 result = await session.run(source, timeout)

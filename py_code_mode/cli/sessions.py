@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import Base
 from .output import Progress
 
 if TYPE_CHECKING:
@@ -26,14 +27,14 @@ async def opened(session: Session) -> AsyncIterator[Session]:
         await session.close()
 
 
-def on_base(base: Path, *, max_output_bytes: int | None) -> Session:
+def on_base(base: Base, *, tools: Path | None = None, max_output_bytes: int | None) -> Session:
     """A session on a kernel without a time limit."""
     from py_code_mode.executors.kernel import SubprocessConfig, SubprocessExecutor
     from py_code_mode.session import Session
-    from py_code_mode.storage.file import FileStorage
+    from py_code_mode.storage.bases import storage_at
 
-    config = SubprocessConfig(timeout=None, max_output_bytes=max_output_bytes)
-    return Session(FileStorage(base), SubprocessExecutor(config))
+    config = SubprocessConfig(tools_path=tools, timeout=None, max_output_bytes=max_output_bytes)
+    return Session(storage_at(base), SubprocessExecutor(config))
 
 
 @contextmanager

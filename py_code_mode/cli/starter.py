@@ -35,16 +35,20 @@ COUNT_WORKFLOW = '''\
 
 
 async def run(artifact: str) -> dict:
-    """Count with the `wc` tool, so that the text itself need not be loaded.
+    """Count with the `wc` tool, which reads files.
 
     Args:
         artifact: the name of a text artifact
     """
-    path = artifacts.get(artifact)["path"]
-    return {
-        "lines": int(tools.wc.lines(file=path).split()[0]),
-        "words": int(tools.wc.words(file=path).split()[0]),
-    }
+    from tempfile import NamedTemporaryFile
+
+    with NamedTemporaryFile("w", encoding="utf-8") as file:
+        file.write(artifacts.load(artifact))
+        file.flush()
+        return {
+            "lines": int(tools.wc.lines(file=file.name).split()[0]),
+            "words": int(tools.wc.words(file=file.name).split()[0]),
+        }
 '''
 
 REQUIREMENTS = """\

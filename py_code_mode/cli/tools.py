@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import base_option, json_option, json_or_text, key_values
+from .options import Base, base_option, json_option, json_or_text, key_values, tools_option
 from .output import note, print_json, print_rows
 
 if TYPE_CHECKING:
@@ -24,33 +24,35 @@ if TYPE_CHECKING:
 
 @click.group("tools")
 def command() -> None:
-    """The tools of a workspace: what code calls as tools.NAME(...). They are defined in tools/*.yaml."""
+    """The tools of a workspace: what code calls as tools.NAME(...). They are defined in tools/*.yaml, or in Redis."""
 
 
 @command.command("list")
 @base_option()
+@tools_option
 @json_option
-def list_tools(base: Path, as_json: bool) -> None:
+def list_tools(base: Base, tools: Path | None, as_json: bool) -> None:
     """List the tools."""
 
     async def ask(registry: ToolRegistry) -> list[ToolInfo]:
         return await registry.list()
 
-    _print_tools(_with_registry(base, ask), as_json)
+    _print_tools(_with_registry(base, tools, ask), as_json)
 
 
 @command.command()
 @click.argument("query")
 @click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="At most so many.")
 @base_option()
+@tools_option
 @json_option
-def search(query: str, limit: int, base: Path, as_json: bool) -> None:
+def search(query: str, limit: int, base: Base, tools: Path | None, as_json: bool) -> None:
     """Search the tools by what they are for, best match first."""
 
     async def ask(registry: ToolRegistry) -> list[tuple[ToolInfo, Match]]:
         return await registry.find(query, limit)
 
-    found = _with_registry(base, ask)
+    found = _with_registry(base, tools, ask)
     if as_json:
         print_json([info.summary() | match.to_dict() for info, match in found])
     else:
@@ -60,14 +62,15 @@ def search(query: str, limit: int, base: Path, as_json: bool) -> None:
 @command.command()
 @click.argument("name")
 @base_option()
+@tools_option
 @json_option
-def show(name: str, base: Path, as_json: bool) -> None:
+def show(name: str, base: Base, tools: Path | None, as_json: bool) -> None:
     """Show how the tool NAME is called."""
 
     async def ask(registry: ToolRegistry) -> ToolInfo:
         return await registry.describe(name)
 
-    info = _with_registry(base, ask)
+    info = _with_registry(base, tools, ask)
     if as_json:
         print_json(info.to_dict())
         return
@@ -84,8 +87,9 @@ def show(name: str, base: Path, as_json: bool) -> None:
 @click.argument("name", metavar="NAME[.RECIPE]")
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
 @base_option()
+@tools_option
 @json_option
-def call(name: str, arguments: tuple[str, ...], base: Path, as_json: bool) -> None:
+def call(name: str, arguments: tuple[str, ...], base: Base, tools: Path | None, as_json: bool) -> None:
     """Call a tool, or a recipe of it, and print what it gives. An array is given as several KEY=VALUE.
 
     \b
@@ -100,7 +104,7 @@ def call(name: str, arguments: tuple[str, ...], base: Path, as_json: bool) -> No
         given = key_values(arguments, lambda key, values: _value(types.get(key, "string"), values))
         return await registry.call(tool, recipe or None, (), given)
 
-    result = _with_registry(base, ask)
+    result = _with_registry(base, tools, ask)
     if as_json:
         print_json(result)
     elif isinstance(result, str):
@@ -115,15 +119,17 @@ def _value(kind: str, values: list[str]) -> Any:
     return values[-1] if kind == "string" else json_or_text(values[-1])
 
 
-def _with_registry(base: Path, ask: Callable[[ToolRegistry], Any]) -> Any:
+def _with_registry(base: Base, tools: Path | None, ask: Callable[[ToolRegistry], Any]) -> Any:
     """The answer of ``ask``; definitions that are broken are told on stderr."""
 
     async def main() -> Any:
-        from py_code_mode.tools.loader import DirectoryToolProvider
+        from py_code_mode.host.table import providers
+        from py_code_mode.storage.bases import storage_at
         from py_code_mode.tools.registry import ToolRegistry
 
         runner = _Runner()
-        registry = ToolRegistry([DirectoryToolProvider(base / "tools", runner, cwd=base)])
+        cwd = base if isinstance(base, Path) else Path.cwd()
+        registry = ToolRegistry(providers(storage_at(base), tools, runner, cwd))
         try:
             answer = await ask(registry)
             for error in registry.broken().values():

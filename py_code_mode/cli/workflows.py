@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import getpass
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from .options import base_option, json_option, json_or_text, key_values, timeout_option
+from .author import author
+from .options import Base, base_option, json_option, json_or_text, key_values, timeout_option, tools_option
 from .output import print_json, print_rows
 from .sessions import on_base, opened
 
@@ -29,7 +28,7 @@ def command() -> None:
 @command.command("list")
 @base_option()
 @json_option
-def list_workflows(base: Path, as_json: bool) -> None:
+def list_workflows(base: Base, as_json: bool) -> None:
     """List the workflows; broken ones with their reason."""
     _print_workflows(_library(base).list(), as_json)
 
@@ -39,7 +38,7 @@ def list_workflows(base: Path, as_json: bool) -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=5, show_default=True, help="At most so many.")
 @base_option()
 @json_option
-def search(query: str, limit: int, base: Path, as_json: bool) -> None:
+def search(query: str, limit: int, base: Base, as_json: bool) -> None:
     """Search the workflows by what they are for, best match first."""
     found = _library(base).find(query, limit)
     if as_json:
@@ -53,7 +52,7 @@ def search(query: str, limit: int, base: Path, as_json: bool) -> None:
 @click.option("--version", type=int, metavar="N", help="An earlier version; `history` lists them.")
 @base_option()
 @json_option
-def show(name: str, version: int | None, base: Path, as_json: bool) -> None:
+def show(name: str, version: int | None, base: Base, as_json: bool) -> None:
     """Show the source of the workflow NAME."""
     library = _library(base)
     workflow = library.version(name, version)[0] if version is not None else library.get(name) or library.require(name)
@@ -86,6 +85,7 @@ def _source(file: BinaryIO) -> str:
 )
 @click.option("--test", is_flag=True, help="Keep it only if its tests pass, on a fresh kernel.")
 @base_option(new=True)
+@tools_option
 @timeout_option
 @json_option
 def add(
@@ -94,7 +94,8 @@ def add(
     description: str,
     tags: tuple[str, ...],
     test: bool,
-    base: Path,
+    base: Base,
+    tools: Path | None,
     timeout: float | None,
     as_json: bool,
 ) -> None:
@@ -109,10 +110,10 @@ def add(
     if test:
         from kernel_bootstrap.workflow_tests import failed
 
-        (report,) = asyncio.run(_tested(base, [(name, source)], timeout))
+        (report,) = asyncio.run(_tested(base, tools, [(name, source)], timeout))
         if report["failed"] or not report["passed"]:
             raise failed(report)
-    workflow = library.create(name, source, description, tags=tags or None, author=_author())
+    workflow = library.create(name, source, description, tags=tags or None, author=author())
     if as_json:
         print_json(workflow.summary())
     else:
@@ -123,7 +124,7 @@ def add(
 @click.argument("name")
 @base_option()
 @json_option
-def history(name: str, base: Path, as_json: bool) -> None:
+def history(name: str, base: Base, as_json: bool) -> None:
     """List the versions of the workflow NAME, those from before it was removed too."""
     versions = [version.to_dict() for version in _library(base).history(name)]
     if as_json:
@@ -139,7 +140,7 @@ def history(name: str, base: Path, as_json: bool) -> None:
 @click.argument("new", type=int, required=False)
 @base_option()
 @json_option
-def diff(name: str, old: int | None, new: int | None, base: Path, as_json: bool) -> None:
+def diff(name: str, old: int | None, new: int | None, base: Base, as_json: bool) -> None:
     """Show what changed in the workflow NAME from version OLD to NEW.
 
     By default from the one before the newest to the newest.
@@ -153,9 +154,9 @@ def diff(name: str, old: int | None, new: int | None, base: Path, as_json: bool)
 @click.argument("version", type=int)
 @base_option()
 @json_option
-def rollback(name: str, version: int, base: Path, as_json: bool) -> None:
+def rollback(name: str, version: int, base: Base, as_json: bool) -> None:
     """Make VERSION of the workflow NAME the newest again, also of one that was removed."""
-    workflow = _library(base).rollback(name, version, author=_author())
+    workflow = _library(base).rollback(name, version, author=author())
     if as_json:
         print_json(workflow.summary())
     else:
@@ -166,7 +167,7 @@ def rollback(name: str, version: int, base: Path, as_json: bool) -> None:
 @click.argument("name", required=False)
 @base_option()
 @json_option
-def stats(name: str | None, base: Path, as_json: bool) -> None:
+def stats(name: str | None, base: Base, as_json: bool) -> None:
     """Show how often workflows were called and failed, often called ones first: all, or NAME."""
     found = _library(base).stats(name)
     if as_json:
@@ -181,9 +182,10 @@ def stats(name: str | None, base: Path, as_json: bool) -> None:
 @command.command()
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @base_option()
+@tools_option
 @timeout_option
 @json_option
-def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: bool) -> None:
+def test(names: tuple[str, ...], base: Base, tools: Path | None, timeout: float | None, as_json: bool) -> None:
     """Run the tests of the workflows NAME, or of all that have some, on a fresh kernel.
 
     Tests are the examples (>>>) in docstrings, and functions test_... in the same file. Exit status 1 when one fails.
@@ -194,7 +196,9 @@ def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: boo
     chosen = [library.require(name) for name in names] or [
         each for each in library.list() if each.broken is None and find(ast.parse(each.source))
     ]
-    reports = asyncio.run(_tested(base, [(workflow.name, None) for workflow in chosen], timeout)) if chosen else []
+    reports = (
+        asyncio.run(_tested(base, tools, [(workflow.name, None) for workflow in chosen], timeout)) if chosen else []
+    )
     if as_json:
         print_json(reports)
     else:
@@ -204,7 +208,10 @@ def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: boo
                 print(failed(report))
         if not reports:
             print("no workflow has tests")
-    if any(report["failed"] for report in reports):
+    broken = [] if names else [workflow for workflow in library.list() if workflow.broken is not None]
+    for workflow in broken:
+        click.echo(f"broken: {workflow.broken}", err=True)
+    if broken or any(report["failed"] for report in reports):
         raise click.exceptions.Exit(1)
 
 
@@ -212,7 +219,7 @@ def test(names: tuple[str, ...], base: Path, timeout: float | None, as_json: boo
 @click.option("-o", "--output", type=click.Path(dir_okay=False), metavar="FILE", help="Write them to FILE.")
 @base_option()
 @json_option
-def show_stubs(output: str | None, base: Path, as_json: bool) -> None:
+def show_stubs(output: str | None, base: Base, as_json: bool) -> None:
     """Show the types of all workflows, as a .pyi file for editors and mypy."""
     text = _library(base).stubs()
     if output is not None:
@@ -230,10 +237,10 @@ def show_stubs(output: str | None, base: Path, as_json: bool) -> None:
 @click.argument("name")
 @base_option()
 @json_option
-def remove(name: str, base: Path, as_json: bool) -> None:
+def remove(name: str, base: Base, as_json: bool) -> None:
     """Remove the workflow NAME. `rollback` brings it back."""
     library = _library(base)
-    if not library.delete(name, author=_author()):
+    if not library.delete(name, author=author()):
         library.require(name)  # raises, with the nearest names
     if as_json:
         print_json({"name": name, "removed": True})
@@ -245,9 +252,12 @@ def remove(name: str, base: Path, as_json: bool) -> None:
 @click.argument("name")
 @click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
 @base_option()
+@tools_option
 @timeout_option
 @json_option
-def run(name: str, arguments: tuple[str, ...], base: Path, timeout: float | None, as_json: bool) -> None:
+def run(
+    name: str, arguments: tuple[str, ...], base: Base, tools: Path | None, timeout: float | None, as_json: bool
+) -> None:
     """Run the workflow NAME on a fresh kernel, as `py-code-mode run` runs code.
 
     A VALUE is text where the parameter is a str, else JSON where it is that.
@@ -266,33 +276,27 @@ def run(name: str, arguments: tuple[str, ...], base: Path, timeout: float | None
             raise click.UsageError(f"{key} is given more than once")
         return values[0] if key in texts else json_or_text(values[0])
 
-    given = json.dumps(key_values(arguments, convert))
-    code = f"workflows.invoke({name!r}, **__import__('json').loads({given!r}))"
-    raise click.exceptions.Exit(asyncio.run(run_code(code, base, timeout, as_json)))
+    given = key_values(arguments, convert)
+    code = f"workflows.invoke({name!r}, **{given!r})"  # JSON values are literals of Python
+    raise click.exceptions.Exit(asyncio.run(run_code(code, base, timeout, as_json, tools)))
 
 
-async def _tested(base: Path, sources: Iterable[tuple[str, str | None]], timeout: float | None) -> list[dict[str, Any]]:
+async def _tested(
+    base: Base, tools: Path | None, sources: Iterable[tuple[str, str | None]], timeout: float | None
+) -> list[dict[str, Any]]:
     """The reports on these workflows, each with its name and a source to test in place of what is kept."""
-    async with opened(on_base(base, max_output_bytes=None)) as session:
+    async with opened(on_base(base, tools=tools, max_output_bytes=None)) as session:
         return [await session.test_workflow(name, source, timeout=timeout) for name, source in sources]
-
-
-def _author() -> str:
-    """Who calls the command; "" where that user has no name."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return ""
 
 
 def _takes_text(annotation: str | None) -> bool:
     return annotation is not None and "str" in [part.strip() for part in annotation.split("|")]
 
 
-def _library(base: Path) -> WorkflowLibrary:
-    from py_code_mode.storage.file import FileStorage
+def _library(base: Base) -> WorkflowLibrary:
+    from py_code_mode.storage.bases import storage_at
 
-    return FileStorage(base).get_workflow_library()
+    return storage_at(base).get_workflow_library()
 
 
 def _print_workflows(workflows: list[Workflow], as_json: bool) -> None:

@@ -33,6 +33,23 @@ class Capability(StrEnum):
     """Dependencies can be installed."""
 
 
+def check_config(timeout: float | None, extra_deps: tuple[str, ...]) -> None:
+    """What every configuration has; raises TypeError and ValueError, which say what would be right."""
+    check_timeout(timeout, "None for no limit")
+    given: object = extra_deps
+    if isinstance(given, str):
+        raise TypeError(f"extra_deps is a tuple of requirements, such as ({given!r},), not a str")
+
+
+def check_timeout(timeout: float | None, none: str) -> None:
+    """Raises TypeError or ValueError for what is no number of seconds; ``none`` says what None stands for."""
+    given: object = timeout
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int | float)):
+        raise TypeError(f"timeout is a number of seconds, or {none}, not {given!r}")
+    if timeout is not None and not timeout > 0:
+        raise ValueError(f"timeout must be a positive number of seconds, or {none}, not {timeout!r}")
+
+
 class ExecutorConfig(Protocol):
     """What a Session reads of any executor's configuration."""
 

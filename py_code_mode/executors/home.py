@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +48,7 @@ class KernelHome:
         venv = self._venv = await ensure_venv(spec, progress=host.progress, repair=repair)
         # Its server starts in a process of its own, while this one imports what serves and talks to kernels.
         await Pool.of(host.engine).prepare(self._launch(host, venv, frozenset()))
+        await asyncio.to_thread(import_module, "py_code_mode.deps.uv")
         from py_code_mode.deps.uv import UvInstaller
 
         self.handlers = await host.handlers(UvInstaller(venv.python, venv.site_packages(), venv.base))

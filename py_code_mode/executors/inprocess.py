@@ -16,7 +16,7 @@ from py_code_mode.inprocess.run import Run
 from py_code_mode.inprocess.worker import Worker
 from py_code_mode.results import ExecutionResult, Listener, OutputCollector
 
-from .base import Capability, Host
+from .base import Capability, Host, check_config
 
 _LOOK_WAIT = 5.0
 
@@ -25,7 +25,7 @@ _LOOK_WAIT = 5.0
 class InProcessConfig:
     """How ``InProcessExecutor`` works.
 
-    tools_path          directory of tool definitions; None: ``tools/`` of the storage, where it has that
+    tools_path          directory of tool definitions; None: those of the storage
     timeout             seconds that a run may take, None = no limit
     extra_deps          requirements beyond the configured ones
     allow_runtime_deps  whether the code and the session may add and remove packages
@@ -43,6 +43,9 @@ class InProcessConfig:
     max_output_bytes: int | None = 10 * 1024 * 1024
     cwd: Path | None = None
     interrupt_grace: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_config(self.timeout, self.extra_deps)
 
 
 class InProcessExecutor:

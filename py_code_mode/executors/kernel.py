@@ -14,7 +14,7 @@ from py_code_mode.errors import KernelStartError, SessionClosedError
 from py_code_mode.kernel.others import wait_for_others
 from py_code_mode.results import ExecutionResult, Listener, OutputCollector
 
-from .base import Capability, Host
+from .base import Capability, Host, check_config
 
 if TYPE_CHECKING:
     from py_code_mode.kernel.execution import Execution
@@ -31,7 +31,7 @@ _LOOK_WAIT = 5.0
 class SubprocessConfig:
     """How ``SubprocessExecutor`` works.
 
-    tools_path          directory of tool definitions; None: ``tools/`` of the storage, where that is a directory
+    tools_path          directory of tool definitions; None: those of the storage
     timeout             seconds that a run may take, None = no limit
     extra_deps          requirements beyond the configured ones
     allow_runtime_deps  whether the code and the session may add and remove packages
@@ -67,6 +67,7 @@ class SubprocessConfig:
     cwd: Path | None = None
 
     def __post_init__(self) -> None:
+        check_config(self.timeout, self.extra_deps)
         preload: object = self.preload
         if isinstance(preload, str):
             raise TypeError(f"preload must be a tuple of module names, such as ({self.preload!r},)")
@@ -94,19 +95,18 @@ class SubprocessExecutor:
     async def start(self, host: Host) -> None:
         """Build or find the virtualenv, and start the first kernel."""
         self._host = host
-        supervisor = asyncio.ensure_future(host.engine.processes())
         try:
-            # Meanwhile the supervisor starts, in a process of its own.
+            # First of all: it starts in a process of its own, while this one imports.
+            supervisor = host.engine.supervisor()
             await asyncio.to_thread(import_module, "py_code_mode.executors.home")
             from .home import KernelHome
 
             self._home = KernelHome(self.config)
             await self._home.start(host)
-            await supervisor
+            await asyncio.shield(supervisor)
             await asyncio.to_thread(import_module, "py_code_mode.kernel.execution")
             await self._running()
         except BaseException:
-            supervisor.cancel()
             await self.close()
             raise
 

@@ -68,7 +68,7 @@ def handlers(store: ArtifactStore) -> Handlers:
         return None if artifact is None else artifact.to_dict()
 
     async def exists(name: str) -> bool:
-        return await to_thread(store.get, name) is not None
+        return await to_thread(store.exists, name)
 
     async def list_() -> list[dict[str, Any]]:
         return [artifact.to_dict() for artifact in await to_thread(store.list)]
@@ -83,7 +83,7 @@ def handlers(store: ArtifactStore) -> Handlers:
         "artifacts.load": load,
         "artifacts.head": head,
         "artifacts.get": get,
-        "artifacts.exists": exists,
+        "artifacts.exists": store.exists if store.is_near else exists,
         "artifacts.list": list_,
         "artifacts.delete": delete,
     }

@@ -19,7 +19,7 @@ from kernel_bootstrap import codec
 from kernel_bootstrap.errors import CodeModeError, LinkError
 from kernel_bootstrap.wire import Buffer, Source, pack_error, unpack_error
 
-from .server import Handlers
+from .server import Handlers, answer
 from .transfer import Outgoing, local_parts
 
 T = TypeVar("T")
@@ -177,7 +177,7 @@ class MemoryLink:
             arguments = codec.decode(params.tree, params.buffers)
             if data is not None:
                 arguments["data"] = local_parts(data)
-            value = await handler(**arguments)
+            value = await answer(handler, arguments)
             if isinstance(value, Outgoing):
                 call.succeed(_encode(value.head), value.source)
             else:

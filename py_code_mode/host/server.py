@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import closing
 from typing import Any, TypeAlias
 
@@ -18,14 +18,22 @@ import zmq
 from kernel_bootstrap import codec
 from kernel_bootstrap.errors import CodeModeError
 from kernel_bootstrap.wire import Message, WireError, pack, pack_error, unpack
-from py_code_mode.kernel.sockets import SocketReader
+from py_code_mode.kernel.sockets import SocketReader, send
 
 from .transfer import Incoming, Outgoing, Wanted, parts_from
 
-Handler: TypeAlias = Callable[..., Awaitable[Any]]
+Handler: TypeAlias = Callable[..., Any]
+"""Gives the answer where that takes no waiting, for a lock or a disk that is far away; else a coroutine, for a task."""
+
 Handlers: TypeAlias = Mapping[str, Handler]
 
 log = logging.getLogger(__name__)
+
+
+async def answer(handler: Handler, params: Mapping[str, Any]) -> Any:
+    """What ``handler`` answers, at once or not."""
+    value = handler(**params)
+    return await value if asyncio.iscoroutine(value) else value
 
 
 class LinkServer:
@@ -33,7 +41,7 @@ class LinkServer:
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, key: str, handlers: Handlers) -> None:
         self._handlers = handlers
-        self._key = key
+        self._key = key.encode()
         self._tasks: dict[tuple[bytes, str], asyncio.Task[None]] = {}
         self._cells: dict[tuple[bytes, str], str] = {}
         self._incoming: dict[tuple[bytes, str], Incoming] = {}
@@ -84,11 +92,13 @@ class LinkServer:
         except WireError as error:
             log.warning("dropped a frame on the link: %s", error)
             return
-        if not hmac.compare_digest(message.key.encode("utf-8", "surrogatepass"), self._key.encode()):
+        if not hmac.compare_digest(message.key.encode("utf-8", "surrogatepass"), self._key):
             log.warning("dropped a request without the kernel's key")
             return
         request = (identity, message.id)
-        if message.kind == "part":
+        if message.kind in ("request", "upload"):
+            self._begin(request, message)
+        elif message.kind == "part":
             if incoming := self._incoming.get(request):
                 incoming.put(message.buffers)
         elif message.kind == "want":
@@ -104,16 +114,27 @@ class LinkServer:
             for known, task in list(self._tasks.items()):
                 if known[1] == message.id:
                     task.cancel()
-        elif message.kind in ("request", "upload"):
-            if request in self._tasks:
-                log.warning("dropped a request with the id of one that is under way")
-                return
-            self._cells[request] = message.cell
-            task = asyncio.get_running_loop().create_task(self._serve(request, message))
-            self._tasks[request] = task
-            task.add_done_callback(lambda task: self._done(request, task))
 
-    def _done(self, request: tuple[bytes, str], task: asyncio.Task[None]) -> None:
+    def _begin(self, request: tuple[bytes, str], message: Message) -> None:
+        if request in self._tasks:
+            log.warning("dropped a request with the id of one that is under way")
+            return
+        try:
+            value = self._call(request, message)
+        except Exception as error:  # noqa: BLE001 - the code that asked has to hear of it
+            self._incoming.pop(request, None)
+            self._refuse(request, message, error)
+            return
+        if not asyncio.iscoroutine(value):
+            self._reply(request, value)
+            return
+        self._cells[request] = message.cell
+        task = asyncio.get_running_loop().create_task(self._serve(request, message, value))
+        self._tasks[request] = task
+        task.add_done_callback(lambda task: self._done(request, task, value))
+
+    def _done(self, request: tuple[bytes, str], task: asyncio.Task[None], value: Coroutine[Any, Any, Any]) -> None:
+        value.close()  # where the task was cancelled before its first step
         self._tasks.pop(request, None)
         self._cells.pop(request, None)
         self._incoming.pop(request, None)
@@ -123,21 +144,27 @@ class LinkServer:
             error = CodeModeError("the request was cancelled, since its cell was interrupted")
             self._send(request[0], Message("error", request[1], pack_error(error)))
 
-    async def _serve(self, request: tuple[bytes, str], message: Message) -> None:
+    async def _serve(self, request: tuple[bytes, str], message: Message, answer: Coroutine[Any, Any, Any]) -> None:
         try:
-            value = await self._answer(request, message)
+            value = await answer
             if isinstance(value, Outgoing):
                 await self._send_parts(request, value)
-                return
-            encoded = codec.encode(value)
-            reply = Message("reply", message.id, encoded.tree, encoded.buffers)
-        except Exception as error:
-            if not isinstance(error, CodeModeError):
-                log.exception("the handler of %r failed", message.method)
-            reply = Message("error", message.id, pack_error(error))
-        self._send(request[0], reply)
+            else:
+                self._reply(request, value)
+        except Exception as error:  # noqa: BLE001 - the code that asked has to hear of it
+            self._refuse(request, message, error)
 
-    async def _answer(self, request: tuple[bytes, str], message: Message) -> Any:
+    def _reply(self, request: tuple[bytes, str], value: Any) -> None:
+        encoded = codec.encode(value)
+        self._send(request[0], Message("reply", request[1], encoded.tree, encoded.buffers))
+
+    def _refuse(self, request: tuple[bytes, str], message: Message, error: Exception) -> None:
+        if not isinstance(error, CodeModeError):
+            log.error("the handler of %r failed", message.method, exc_info=error)
+        self._send(request[0], Message("error", request[1], pack_error(error)))
+
+    def _call(self, request: tuple[bytes, str], message: Message) -> Any:
+        """What the handler gives: the answer, or a coroutine that waits for it."""
         if message.cell in self._cancelled:
             raise CodeModeError("the cell of this request was interrupted")
         handler = self._handlers.get(message.method)
@@ -154,7 +181,7 @@ class LinkServer:
             params["data"] = self._incoming[request] = Incoming(
                 params.pop("size", None), lambda count: self._send(identity, Message("want", message_id, count))
             )
-        return await handler(**params)
+        return handler(**params)
 
     async def _send_parts(self, request: tuple[bytes, str], outgoing: Outgoing) -> None:
         identity, message_id = request
@@ -167,5 +194,5 @@ class LinkServer:
 
     def _send(self, identity: bytes, reply: Message) -> None:
         if not self._socket.closed:
-            self._socket.send_multipart([identity, *pack(reply)], copy=False)
+            send(self._socket, [identity, *pack(reply)], copy=not reply.buffers)
             self._reader.check()

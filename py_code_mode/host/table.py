@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from py_code_mode.deps.manager import DependencyManager
 from py_code_mode.search.ranker import MeaningRanker
-from py_code_mode.tools.loader import DirectoryToolProvider
+from py_code_mode.storage.base import KeepsTools
+from py_code_mode.tools.directory import ToolDirectory
+from py_code_mode.tools.loader import DirectoryToolProvider, StoredToolProvider
 from py_code_mode.tools.registry import ToolRegistry
 
 from . import artifacts, deps, tools, workflows
@@ -16,13 +18,13 @@ from .uses import UseRecorder
 if TYPE_CHECKING:
     from py_code_mode.deps.installer import Installer
     from py_code_mode.storage.base import StorageBackend
-    from py_code_mode.tools.base import ProcessRunner
+    from py_code_mode.tools.base import ProcessRunner, ToolProvider
 
     from .server import Handlers
 
 
 class HandlerTable:
-    """Handlers over ``storage`` and the tools in ``tools_path`` (None: no tools), which ``runner`` runs in ``cwd``.
+    """Handlers over ``storage`` and the tools in ``tools_path`` (None: its own), which ``runner`` runs in ``cwd``.
 
     ``author`` is who saves workflows here.
     """
@@ -35,7 +37,7 @@ class HandlerTable:
         library = storage.get_workflow_library()
         self._uses = UseRecorder(library)
         self.registry = ToolRegistry(
-            [] if tools_path is None else [DirectoryToolProvider(tools_path, runner, cwd=cwd)],
+            providers(storage, tools_path, runner, cwd),
             ranker=MeaningRanker(library.embedder, library.vectors),
         )
         self.handlers: dict[str, Any] = {}
@@ -55,3 +57,13 @@ class HandlerTable:
         """Write down what was counted, and end the tools."""
         await self._uses.close()
         await self.registry.close()
+
+
+def providers(storage: StorageBackend, tools_path: Path | None, runner: ProcessRunner, cwd: Path) -> list[ToolProvider]:
+    """Where the tools of a workspace come from: the directory ``tools_path``, or (None) what ``storage`` keeps."""
+    if tools_path is not None:
+        return [DirectoryToolProvider(tools_path, runner, cwd=cwd)]
+    if not isinstance(storage, KeepsTools):
+        return []
+    store = storage.get_tool_store()
+    return [StoredToolProvider(store, runner, cwd=cwd, remote=not isinstance(store, ToolDirectory))]

@@ -15,7 +15,13 @@ def handlers(registry: ToolRegistry) -> Handlers:
     """The methods of ``tools`` over one registry."""
 
     async def list_() -> list[dict[str, Any]]:
-        return [info.summary() for info in await registry.list()]
+        items = [info.summary() for info in await registry.list()]
+        known = {item["name"] for item in items}
+        for where, error in registry.broken().items():
+            name = error.tool or where
+            if name not in known:  # else the tool that has this name works
+                items.append({"name": name, "description": "", "tags": [], "broken": error.message})
+        return sorted(items, key=lambda item: str(item["name"]))
 
     async def search(query: str, limit: int = 10) -> list[dict[str, Any]]:
         return [info.summary() | match.to_dict() for info, match in await registry.find(query, limit)]

@@ -27,10 +27,10 @@ def _checked(method: str, handler: Handler) -> Handler:
     """``handler``, which the code may ask for anything: what does not fit its annotations is refused."""
     checker = Checker(handler, method)
 
-    async def call(*args: Any, **params: Any) -> Any:
+    def call(*args: Any, **params: Any) -> Any:
         if told := checker.told(args, params):
             raise WorkflowArgumentError(f"{method}: {told}")
-        return await handler(*args, **params)
+        return handler(*args, **params)
 
     return call
 
@@ -46,13 +46,18 @@ def _reading(library: WorkflowLibrary, uses: UseRecorder) -> dict[str, Any]:
     async def get(name: str, version: int | None = None) -> dict[str, Any] | None:
         return await to_thread(library.describe, name, version)
 
-    async def code(name: str, known: str = "", call: bool = True) -> dict[str, Any]:
+    def code(name: str, known: str = "", call: bool = True) -> Any:
+        if not (known and library.is_near and library.is_unchanged(name, known)):
+            return read_code(name, known, call)
+        if call:
+            uses.called(name)
+        return {"digest": known}
+
+    async def read_code(name: str, known: str, call: bool) -> dict[str, Any]:
         workflow = await to_thread(library.require, name)
         if call:
             uses.called(name)
-        if workflow.digest == known:
-            return {"digest": known}
-        return _code(workflow)
+        return {"digest": known} if workflow.digest == known else _code(workflow)
 
     async def failed(name: str) -> None:
         uses.failed(name)

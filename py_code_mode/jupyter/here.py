@@ -23,8 +23,8 @@ class HereExecutor:
     Packages are installed as for ``InProcessExecutor``: beside the environment of this process, behind its own.
     """
 
-    def __init__(self) -> None:
-        self.config = InProcessConfig(timeout=None)
+    def __init__(self, tools: Path | None = None) -> None:
+        self.config = InProcessConfig(tools_path=tools, timeout=None)
         self.names: dict[str, Any] = {}
         self._link: MemoryLink | None = None
         self._packages: Path | None = None

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from py_code_mode.errors import CodeModeError
+from py_code_mode.storage.bases import PASSED_ON, is_url, label, shown, variables, without_secret
 from py_code_mode.watch.notebook import spec_name, spec_title
 
 if TYPE_CHECKING:
@@ -34,40 +35,49 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkspaceSpec:
-    """An installed kernelspec for the workspace ``base``; ``path`` is its directory."""
+    """An installed kernelspec for the workspace ``base``, a directory or a URL; ``path`` is its own directory."""
 
     name: str
     display_name: str
-    base: Path
+    base: Path | str
     path: Path
 
     @property
+    def workspace(self) -> str:
+        """``base`` for people."""
+        return shown(self.base)
+
+    @property
     def workspace_gone(self) -> bool:
-        """Whether the workspace's directory is not there any more."""
-        return not self.base.is_dir()
+        """Whether the workspace's directory is not there any more; a Redis is not asked."""
+        return isinstance(self.base, Path) and not self.base.is_dir()
 
 
-def default_name(base: Path) -> str:
-    """The name of a kernelspec for ``base``, made from the directory's name."""
-    return spec_name(str(base))
+def default_name(base: Path | str) -> str:
+    """The name of a kernelspec for ``base``, made from the directory's name or the prefix."""
+    return spec_name(label(base))
 
 
-def default_display_name(base: Path) -> str:
+def default_display_name(base: Path | str) -> str:
     """What people see in front ends for ``base``."""
-    return spec_title(str(base))
+    return spec_title(label(base))
 
 
-def write(directory: Path, base: Path, display_name: str, *, provisioned: bool = True) -> None:
-    """Make ``directory`` a kernelspec for the workspace ``base``.
+def write(
+    directory: Path, base: Path | str, display_name: str, *, provisioned: bool = True, tools: Path | None = None
+) -> None:
+    """Make ``directory`` a kernelspec for the workspace ``base``, with the tools in the directory ``tools``.
 
     Without ``provisioned`` every front end starts ``argv``, also one that lives in another environment.
     """
-    metadata: dict[str, Any] = {_OURS: {"base": str(base)}, "debugger": False}
+    config = {"base": str(base)} | ({"tools": str(tools)} if tools else {})
+    metadata: dict[str, Any] = {_OURS: config, "debugger": False}
     if provisioned:
-        metadata["kernel_provisioner"] = {"provisioner_name": PROVISIONER, "config": {"base": str(base)}}
+        metadata["kernel_provisioner"] = {"provisioner_name": PROVISIONER, "config": config}
+    options = [word for name, value in config.items() for word in (f"--{name}", value)]
     spec = {
         # -P: a file in the notebook's directory must not take the place of a module of this process.
-        "argv": [sys.executable, "-P", "-m", "py_code_mode.jupyter", "--base", str(base), "-f", "{connection_file}"],
+        "argv": [sys.executable, "-P", "-m", "py_code_mode.jupyter", *options, "-f", "{connection_file}"],
         "display_name": display_name,
         "language": "python",
         "interrupt_mode": "message",
@@ -80,21 +90,20 @@ def write(directory: Path, base: Path, display_name: str, *, provisioned: bool =
 
 
 def install(
-    base: Path,
+    base: Path | str,
     *,
     name: str | None = None,
     display_name: str | None = None,
     prefix: str | None = None,
     provisioned: bool = True,
+    tools: Path | None = None,
 ) -> WorkspaceSpec:
     """Install a kernelspec for the workspace ``base``, below ``prefix`` or (None) for this user.
 
-    One for the same workspace is replaced. Raises CodeModeError when the workspace is not there, or when ``name``
-    cannot be one or is taken; OSError when the place cannot be written to.
+    One for the same workspace is replaced. Raises CodeModeError when the workspace is not there, when its URL has a
+    password in it, or when ``name`` cannot be one or is taken; OSError when the place cannot be written to.
     """
-    base = base.expanduser().resolve()
-    if not base.is_dir():
-        raise CodeModeError(f"the workspace {base} does not exist: make it with `py-code-mode init {base}`")
+    base = _usable(base)
     name = default_name(base) if name is None else name.lower()
     if not _NAME.fullmatch(name):
         raise CodeModeError(f"{name!r} cannot be the name of a kernelspec: use letters, digits, '-', '_' and '.'")
@@ -104,7 +113,7 @@ def install(
         _check_free(name, path, base)
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch, name)  # not the scratch directory itself, whose mode would be copied
-        write(source, base, display_name or default_display_name(base), provisioned=provisioned)
+        write(source, base, display_name or default_display_name(base), provisioned=provisioned, tools=tools)
         manager.install_kernel_spec(str(source), name, user=prefix is None, prefix=prefix)
     spec = _read(name, kernels.absolute() / name)
     assert spec is not None
@@ -140,7 +149,22 @@ def remove(names: Iterable[str]) -> list[WorkspaceSpec]:
     return specs
 
 
-def _check_free(name: str, path: Path, base: Path) -> None:
+def _usable(base: Path | str) -> Path | str:
+    if not is_url(base):
+        base = Path(base).expanduser().resolve()
+        if not base.is_dir():
+            raise CodeModeError(f"the workspace {base} does not exist: make it with `py-code-mode init {base}`")
+        return base
+    url, secret = without_secret(str(base), "REDIS_PASSWORD")
+    if secret is not None or any(name.startswith(PASSED_ON) for name in variables(url)):
+        raise CodeModeError(
+            "a password in the URL would stand in the kernelspec and in lists of processes: write the name of an "
+            "environment variable of the front end in its place, as in 'redis://:${REDIS_PASSWORD}@host'"
+        )
+    return url
+
+
+def _check_free(name: str, path: Path, base: Path | str) -> None:
     if not (path / "kernel.json").exists():
         return
     other = _read(name, path)
@@ -148,7 +172,7 @@ def _check_free(name: str, path: Path, base: Path) -> None:
         raise CodeModeError(f"there is a kernelspec {name!r} that is not of py-code-mode ({path}): give --name another")
     if other.base != base:
         raise CodeModeError(
-            f"the kernelspec {name!r} is for another workspace, {other.base}: give another --name, "
+            f"the kernelspec {name!r} is for another workspace, {other.workspace}: give another --name, "
             f"or remove that one with `py-code-mode jupyter remove {name}`"
         )
 
@@ -157,7 +181,8 @@ def _read(name: str, path: Path) -> WorkspaceSpec | None:
     """The kernelspec in ``path``, None if it is not for a workspace."""
     try:
         spec = json.loads((path / "kernel.json").read_text(encoding="utf-8"))
-        base = Path(spec["metadata"][_OURS]["base"])
+        written = str(spec["metadata"][_OURS]["base"])
+        base = written if is_url(written) else Path(written)
         return WorkspaceSpec(name=name, display_name=str(spec["display_name"]), base=base, path=path)
     except (OSError, ValueError, LookupError, TypeError):
         return None

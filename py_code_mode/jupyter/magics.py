@@ -11,8 +11,9 @@ from IPython.core.magic import Magics, cell_magic, line_magic, magics_class
 from IPython.core.magic_arguments import argument, magic_arguments
 
 from py_code_mode.errors import CodeModeError, ExecutionError
+from py_code_mode.executors.kernel import SubprocessConfig
 
-from .arguments import parse, seconds, variable
+from .arguments import directory, parse, seconds, variable
 from .notebook import Notebook
 from .showing import CellOutput, note, without_frames
 from .tables import Table
@@ -46,11 +47,17 @@ class SessionMagics(Magics):
     @line_magic("code_mode")
     @readable
     @magic_arguments("code_mode")
-    @argument("what", nargs="?", metavar="DIR", help="the workspace; or close, or reset (./close is a directory)")
+    @argument(
+        "what",
+        nargs="?",
+        metavar="DIR",
+        help="the workspace, a directory or redis://...?prefix=NAME; or close, or reset (./close is a directory)",
+    )
+    @argument("--tools", type=directory, metavar="DIR", help="tool definitions in place of the workspace's own")
     @argument("--timeout", type=seconds, metavar="S", help="stop a cell after S seconds; by default never")
     @argument("--python", metavar="V", help="the session's Python version, such as 3.12; by default this kernel's")
     def code_mode(self, line: str) -> Table | None:
-        """Open a session on a workspace directory, for cells that begin with %%code_mode.
+        """Open a session on a workspace, for cells that begin with %%code_mode.
 
         The session has a kernel of its own, in the workspace's virtualenv, with its tools, workflows, artifacts and
         deps. It takes the place of one that is open. Without arguments: what is open.
@@ -59,13 +66,14 @@ class SessionMagics(Magics):
 
             %code_mode ~/work
             %code_mode "my work" --timeout 60 --python 3.12
+            %code_mode redis://localhost?prefix=team --tools ./tools
             %code_mode
             %code_mode reset
             %code_mode close
         """
         asked = parse(self.code_mode, line, "%code_mode")
-        if asked.what in (None, "close", "reset") and (asked.timeout or asked.python):
-            raise UsageError("--timeout and --python are for a session to open: %code_mode DIR --timeout 60")
+        if asked.what in (None, "close", "reset") and (asked.timeout or asked.python or asked.tools):
+            raise UsageError("--timeout, --python and --tools are for a session to open: %code_mode DIR --timeout 60")
         if asked.what is None:
             if self._notebook.live is not None:
                 return Table("session", ("", ""), self._notebook.live.about())
@@ -77,7 +85,8 @@ class SessionMagics(Magics):
             self._notebook.session().do(lambda session: session.reset())
             print("The variables of the session are gone.")
         else:
-            opened = self._notebook.open(asked.what, asked.timeout, asked.python)
+            config = SubprocessConfig(tools_path=asked.tools, timeout=asked.timeout, python_version=asked.python)
+            opened = self._notebook.open(asked.what, config)
             print(f"A session on {opened.base} is open. Cells that begin with %%code_mode run in it.")
         return None
 
@@ -114,7 +123,8 @@ class SessionMagics(Magics):
     @line_magic("code_mode_here")
     @readable
     @magic_arguments("code_mode_here")
-    @argument("what", metavar="DIR", help="the workspace; or close, to take the names away")
+    @argument("what", metavar="DIR", help="the workspace, as of %%code_mode; or close, to take the names away")
+    @argument("--tools", type=directory, metavar="DIR", help="tool definitions in place of the workspace's own")
     def code_mode_here(self, line: str) -> None:
         """Put tools, workflows, artifacts and deps of a workspace into this notebook. Its code stays in its kernel.
 
@@ -140,7 +150,7 @@ class SessionMagics(Magics):
                 "this notebook's kernel is that of a workspace, and keeps its tools, workflows, artifacts and deps; "
                 "%code_mode DIR opens a session on another workspace"
             )
-        opened, replaced = self._notebook.open_here(asked.what)
+        opened, replaced = self._notebook.open_here(asked.what, asked.tools)
         print(f"tools, workflows, artifacts and deps of {opened.base} are in this notebook.")
         if replaced:
             note(f"{', '.join(replaced)} had another meaning; it comes back with %code_mode_here close")

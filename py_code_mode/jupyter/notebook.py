@@ -5,14 +5,16 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 from IPython.core.error import UsageError
 
+from py_code_mode.executors.kernel import SubprocessConfig
 from py_code_mode.session import Session
 
 from .background import Background
-from .live import HereSession, LiveSession, Opened
+from .opened import HereSession, LiveSession, Opened
 
 OpenedT = TypeVar("OpenedT", bound=Opened)
 
@@ -29,17 +31,17 @@ class Notebook:
         self.live: LiveSession | None = None
         self._here: HereSession | None = None
 
-    def open(self, base: str, timeout: float | None, python: str | None) -> LiveSession:
+    def open(self, base: str, config: SubprocessConfig) -> LiveSession:
         """Open a session, and then close the one before: it stays where the new one does not open."""
-        opened = self._started(lambda background: LiveSession(background, base, timeout, python))
+        opened = self._started(lambda background: LiveSession(background, base, config))
         before, self.live = self.live, opened
         if before is not None:
             before.close()
         return opened
 
-    def open_here(self, base: str) -> tuple[HereSession, list[str]]:
+    def open_here(self, base: str, tools: Path | None) -> tuple[HereSession, list[str]]:
         """Put a workspace into the notebook in place of the one before; with the user's names that it replaces."""
-        opened = self._started(lambda background: HereSession(background, base))
+        opened = self._started(lambda background: HereSession(background, base, tools))
         self.close_here()
         self._here = opened
         return opened, opened.place(self._namespace)
@@ -104,7 +106,7 @@ class Notebook:
             atexit.register(self._at_exit)
         try:
             opened = make(self._background)
-        except (ValueError, OSError, RuntimeError) as error:  # a NUL in the path, a "~name" of nobody
+        except (ValueError, ImportError, OSError, RuntimeError) as error:  # a NUL in the path, a "~name" of nobody
             raise UsageError(f"that cannot be a workspace: {error}") from None
         opened.start()
         return opened

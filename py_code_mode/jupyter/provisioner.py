@@ -25,7 +25,9 @@ from py_code_mode.executors.kernel import SubprocessConfig
 from py_code_mode.kernel.engine import Engine
 from py_code_mode.kernel.pool import Pool
 from py_code_mode.kernel.provisioner import CodeModeProvisioner, how_ended
+from py_code_mode.storage.bases import shown, storage_at
 from py_code_mode.storage.file import FileStorage
+from py_code_mode.storage.redis import RedisStorage
 from py_code_mode.workspace import Workspace
 
 
@@ -35,7 +37,8 @@ class WorkspaceProvisioner(CodeModeProvisioner):
     Its methods are called by a KernelManager, on any loop.
     """
 
-    base = Unicode(help="The workspace's directory.")
+    base = Unicode(help="The workspace: a directory, or the URL of a Redis.")
+    tools = Unicode(help="A directory of tool definitions; empty: the workspace's own.")
     debug = Bool(False, help="Whether the kernel has JupyterLab's debugger; it starts slowly then.")
 
     _home: KernelHome
@@ -91,14 +94,15 @@ class WorkspaceProvisioner(CodeModeProvisioner):
     # -- on the engine ----------------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        storage = FileStorage(self.base)
-        if not storage.base_path.exists():
+        storage = _storage(self.base)
+        if isinstance(storage, FileStorage) and not storage.base_path.exists():
             # A kernelspec outlives its workspace. An empty one in its place would hide that it is gone.
             raise StorageError(
                 f"the workspace {storage.base_path} is not there any more.\n"
                 "Bring it back, or remove this kernelspec: `py-code-mode jupyter list` names it."
             )
-        self._home = KernelHome(SubprocessConfig(debug=self.debug, spares=0))
+        tools = Path(self.tools) if self.tools else None
+        self._home = KernelHome(SubprocessConfig(tools_path=tools, debug=self.debug, spares=0))
         engine = self._engine = Engine.lease()
         try:
             self._workspace = await engine.call(
@@ -154,6 +158,13 @@ class WorkspaceProvisioner(CodeModeProvisioner):
         finally:
             self._process = None
             await workspace.close()
+
+
+def _storage(base: str) -> FileStorage | RedisStorage:
+    try:
+        return storage_at(base)
+    except (ValueError, ImportError) as error:  # whose texts show no password; front ends show the message
+        raise StorageError(f"the workspace {shown(base)} cannot be opened: {error}") from None
 
 
 def _asked(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -29,17 +29,17 @@ _SESSION_NAME = "JPY_SESSION_NAME"
 _FAILED = 1
 
 
-def main(base: str, connection_file: str) -> int:
+def main(base: str, tools: str, connection_file: str) -> int:
     """Run one kernel of a workspace until it ends. Returns the exit status, 128 and more for a signal."""
     try:
-        return asyncio.run(_serve(base, Path(connection_file)))
+        return asyncio.run(_serve(base, tools, Path(connection_file)))
     except CodeModeError as error:
         print(f"py-code-mode: {error.message}", file=sys.stderr)
         return _FAILED
 
 
-async def _serve(base: str, connection_file: Path) -> int:
-    provisioner = WorkspaceProvisioner(kernel_spec=KernelSpec(), kernel_id=secrets.token_hex(8), base=base)
+async def _serve(base: str, tools: str, connection_file: Path) -> int:
+    provisioner = WorkspaceProvisioner(kernel_spec=KernelSpec(), kernel_id=secrets.token_hex(8), base=base, tools=tools)
     provisioner.given = _connection(connection_file)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -20,7 +20,7 @@ from jupyter_client.jsonutil import json_default
 from py_code_mode.errors import KernelError, KernelStartError
 
 from .others import OtherClients
-from .sockets import SocketReader
+from .sockets import SocketReader, send
 
 _DELIMITER = b"<IDS|MSG>"
 
@@ -211,7 +211,7 @@ class KernelClient:
         self.others.forget("KernelDiedError: the kernel has ended")
 
     def _send(self, reader: int, socket: zmq.Socket[bytes], message: dict[str, Any]) -> None:
-        socket.send_multipart(self._session.serialize(message))
+        send(socket, self._session.serialize(message))
         self._readers[reader].check()
 
     def _on_shell(self, frames: list[bytes]) -> None:

@@ -89,10 +89,14 @@ class Engine:
 
     async def processes(self) -> Processes:
         """The supervisor's client; started at the first call, and again after it was lost."""
+        return await asyncio.shield(self.supervisor())
+
+    def supervisor(self) -> asyncio.Task[Processes]:
+        """The same as a task; the supervisor's process is launched before this returns. Called on the loop."""
         task = self._processes
         if task is None or (task.done() and (task.cancelled() or task.exception() or task.result().lost)):
-            task = self._processes = self.loop.create_task(Processes.start())
-        return await asyncio.shield(task)
+            task = self._processes = self.loop.create_task(Processes().until_ready())
+        return task
 
     async def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of ``coroutine``, run on the engine; awaited from any loop.

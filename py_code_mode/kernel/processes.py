@@ -116,20 +116,23 @@ class Processes:
     @classmethod
     async def start(cls) -> Processes:
         """Starts the supervisor. Raises ProcessError when it does not come up."""
-        processes = cls()
+        return await cls().until_ready()
+
+    async def until_ready(self) -> Processes:
+        """Itself, when the supervisor that it has launched is there. Called once, first; raises as ``start``."""
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                await processes._ready
+                await self._ready
         except TimeoutError:
             raise ProcessError(
                 f"the supervisor of processes did not start within {START_TIMEOUT:g} s: "
                 f"check that {sys.executable} is a Python interpreter"
             ) from None
         finally:
-            if processes._ready.cancelled():
-                processes._closing = True
-                processes._channel.close()
-        return processes
+            if self._ready.cancelled():
+                self._closing = True
+                self._channel.close()
+        return self
 
     @property
     def lost(self) -> bool:

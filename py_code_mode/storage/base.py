@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from py_code_mode.artifacts.store import ArtifactStore
 from py_code_mode.deps.manager import DependencyStore
+from py_code_mode.tools.store import ToolStore
 from py_code_mode.workflows.library import WorkflowLibrary
 
 
@@ -28,4 +29,16 @@ class StorageBackend(Protocol):
 
     def get_dependency_store(self) -> DependencyStore:
         """The configured dependencies."""
+        ...
+
+
+@runtime_checkable
+class KeepsTools(Protocol):
+    """What a StorageBackend has beside that where definitions of tools can be kept in it.
+
+    A Session without a directory of tools asks for them once.
+    """
+
+    def get_tool_store(self) -> ToolStore:
+        """The definitions of tools."""
         ...

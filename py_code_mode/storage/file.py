@@ -7,18 +7,21 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .bases import is_url
+
 if TYPE_CHECKING:
     from py_code_mode.search.named import EmbedderLike
     from py_code_mode.workflows.library import WorkflowLibrary
 
     from .file_artifacts import FileArtifactStore
     from .file_deps import FileDependencyStore
+    from .file_tools import FileToolStore
 
 
 class FileStorage:
     """The workspace in the directory ``base_path`` ("~" is expanded), with the files as people know them.
 
-    ``artifacts/``, ``workflows/`` and ``requirements.txt`` lie below it; what is missing is created when it
+    ``artifacts/``, ``workflows/``, ``tools/`` and ``requirements.txt`` lie below it; what is missing is created when it
     is first written to. Several processes can use one directory. Files that people add, edit and delete
     are seen at the next call. ``embedder`` is what searches of workflows and tools go by: a name such as
     "model2vec:<model>", a callable or an Embedder (see ``search.named.embedder``); None for the one that
@@ -30,6 +33,8 @@ class FileStorage:
             raise TypeError(f"base_path is a str or a Path, not {type(base_path).__name__}")
         if not os.fspath(base_path):
             raise ValueError("base_path is empty; '.' is the current directory")
+        if is_url(base_path):
+            raise ValueError("base_path is a directory; the URL of a Redis is for RedisStorage or Session.from_base")
         self._base = Path(base_path).expanduser().resolve()
         self._embedder = embedder
 
@@ -58,6 +63,10 @@ class FileStorage:
         """The requirements, from ``requirements.txt``."""
         return self._dependencies
 
+    def get_tool_store(self) -> FileToolStore:
+        """The definitions of tools, from ``tools/*.yaml``."""
+        return self._tools
+
     # What the stores import is not needed before a kernel is on its way.
 
     @cached_property
@@ -79,3 +88,9 @@ class FileStorage:
         from .file_deps import FileDependencyStore
 
         return FileDependencyStore(self._base)
+
+    @cached_property
+    def _tools(self) -> FileToolStore:
+        from .file_tools import FileToolStore
+
+        return FileToolStore(self._base)

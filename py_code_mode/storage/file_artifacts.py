@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ from py_code_mode.artifacts.artifact import (
 from py_code_mode.artifacts.store import ArtifactStore, not_found
 from py_code_mode.errors import ArtifactNameError, StorageError
 
-from .disk import StoredFile, TemporaryFile, exclusive, inside, storage_errors, sweep, write_temporary
+from .disk import StoredFile, TemporaryFile, exclusive, inside, is_local, storage_errors, sweep, write_temporary
 from .file_writer import FileArtifactWriter, record_of
 from .folders import InTheWayError, entry_mode, open_file, open_folder, remove_empty
 from .records import Record, dump_records, load_records, recognise
@@ -92,6 +92,32 @@ class FileArtifactStore(ArtifactStore):
         """See ``ArtifactStore.get``."""
         described = self._find(name)
         return None if described is None else described.artifact
+
+    @cached_property
+    def is_near(self) -> bool:
+        """See ``ArtifactStore.is_near``: on a disk of this machine."""
+        return is_local(self._base)
+
+    def exists(self, name: str) -> bool:
+        """See ``ArtifactStore.exists``; nothing is opened."""
+        parts = check_name(name)
+        try:
+            return self._is_file(parts)
+        except (OSError, InTheWayError):
+            with _errors("read the artifact", self._root, parts):
+                raise
+
+    def _is_file(self, parts: tuple[str, ...]) -> bool:
+        path, mode = os.fspath(inside(self._base, self._root)), 0
+        for index, part in enumerate(parts):
+            path = f"{path}/{part}"
+            try:
+                mode = os.lstat(path).st_mode
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            if stat_module.S_ISLNK(mode):
+                raise InTheWayError(index, is_link=True)
+        return stat_module.S_ISREG(mode)
 
     def list(self) -> builtins.list[Artifact]:
         """See ``ArtifactStore.list``. Left out: links, and hidden files that were not saved as artifacts."""

@@ -8,15 +8,16 @@ import threading
 import time
 from collections.abc import Hashable, Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
 from kernel_bootstrap.wire import Buffer
 from py_code_mode.errors import StorageError
 from py_code_mode.workflows.history import Entry
 
-from .disk import Sweeper, inside, replace_file, storage_errors
+from .disk import Sweeper, inside, is_local, replace_file, storage_errors
 from .file_history import FileUseCounts, FileWorkflowHistory, HistoryFolder
-from .folder_watch import FolderWatch, can_watch
+from .folder_watch import FolderWatch
 from .workflow_files import SUFFIX, WorkflowFiles, is_name
 
 _SETTLED_NS = 50_000_000
@@ -47,6 +48,11 @@ class FileWorkflowStore:
         self._stamps: dict[str, Hashable] = {}
         self._again = 0.0
 
+    @cached_property
+    def is_near(self) -> bool:
+        """See ``WorkflowStore.is_near``: on a disk of this machine."""
+        return is_local(self._base)
+
     def stamps(self) -> Mapping[str, Hashable]:
         """See ``WorkflowStore.stamps``. Where there are many, only what changed is looked at again."""
         with self._looking:
@@ -71,7 +77,7 @@ class FileWorkflowStore:
         self._stamps = self._scan()
         took = time.monotonic() - began
         self._again = began + took + _AGAIN
-        if took > _MANY and self._watch is None and can_watch(self._root):
+        if took > _MANY and self._watch is None and is_local(self._root):
             try:
                 self._watch = FolderWatch(self._root)
             except OSError:  # there are as many watches as the system allows

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import weakref
 from pathlib import Path
-
-_LOCAL = frozenset({"btrfs", "ext2", "ext3", "ext4", "f2fs", "overlay", "tmpfs", "xfs", "zfs"})
-"""File systems whose every change is made by this very kernel, which so can tell of it; NFS and FUSE are not."""
 
 _MOST = 16
 """So many watches a process has: Linux allows a user 128, which editors and build tools need as well."""
@@ -57,20 +53,3 @@ class FolderWatch:
         _watching.discard(self)
         if os.getpid() == self._process:
             self._close()
-
-
-def can_watch(folder: Path) -> bool:
-    """Whether every change of a file in ``folder`` can be told here."""
-    if sys.platform != "linux":
-        return False
-    try:
-        mounts = Path("/proc/self/mountinfo").read_bytes().splitlines()
-    except OSError:
-        return False
-    real, longest, kind = os.fsencode(os.path.realpath(folder)), -1, b""
-    for line in mounts:
-        fields, _, rest = line.partition(b" - ")
-        place = fields.split()[4].replace(rb"\040", b" ").replace(rb"\011", b"\t").replace(rb"\134", b"\\")
-        if len(place) >= longest and (real == place or real.startswith(place.rstrip(b"/") + b"/")):
-            longest, kind = len(place), rest.split()[0]
-    return kind.decode() in _LOCAL

@@ -16,6 +16,7 @@ from py_code_mode.artifacts.store import ArtifactStore, not_found
 from py_code_mode.deps.requirements import Problem, RequirementsText
 from py_code_mode.errors import ArtifactNameError
 from py_code_mode.search.named import EmbedderLike
+from py_code_mode.tools.store import MemoryToolStore
 from py_code_mode.workflows.history import Entry, Use, Version, numbered
 from py_code_mode.workflows.library import WorkflowLibrary
 
@@ -31,6 +32,7 @@ class MemoryStorage:
         self._workflows = WorkflowLibrary(MemoryWorkflowStore(), embedding=embedder)
         self._artifacts = MemoryArtifactStore(self._identity)
         self._dependencies = MemoryDependencyStore(requirements)
+        self._tools = MemoryToolStore()
 
     @property
     def identity(self) -> str:
@@ -49,6 +51,10 @@ class MemoryStorage:
         """The configured dependencies."""
         return self._dependencies
 
+    def get_tool_store(self) -> MemoryToolStore:
+        """The definitions of tools."""
+        return self._tools
+
 
 class MemoryWorkflowStore:
     """The WorkflowStore in a dict."""
@@ -60,6 +66,8 @@ class MemoryWorkflowStore:
         self._stamps: dict[str, int] | None = None
         self.history = MemoryWorkflowHistory()
         self.uses = MemoryUseCounts()
+
+    is_near = True
 
     def stamps(self) -> Mapping[str, Hashable]:
         """See ``WorkflowStore.stamps``; the same mapping as long as nothing changes."""

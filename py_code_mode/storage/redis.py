@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from .bases import DEFAULT_PREFIX, MALFORMED, filled, is_sound, split_prefix, variables
+
 if TYPE_CHECKING:
     from redis import Redis
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from .redis_artifacts import RedisArtifactStore
     from .redis_deps import RedisDependencyStore
     from .redis_link import RedisLink
+    from .redis_tools import RedisToolStore
 
 
 class RedisStorage:
@@ -21,7 +24,8 @@ class RedisStorage:
 
     ``url`` is that of a server: ``redis://user:password@host:6379/0``, ``rediss://`` for TLS, or
     ``unix:///path?db=0``; waits are bounded, to other times with ``?socket_timeout=`` and
-    ``socket_connect_timeout=`` (seconds). Or ``redis`` is a client (``redis.Redis`` or ``redis.RedisCluster``,
+    ``socket_connect_timeout=`` (seconds). ``?prefix=NAME`` in it gives the prefix as well, and ``${NAME}`` is read from
+    the environment. Or ``redis`` is a client (``redis.Redis`` or ``redis.RedisCluster``,
     not the asynchronous ones, and without ``decode_responses``), whose timeouts and retries are its own.
 
     ``artifact_ttl``: seconds after its last save in which an artifact is kept; None: for ever. ``embedder`` is as
@@ -36,10 +40,14 @@ class RedisStorage:
         url: str | None = None,
         *,
         redis: Redis | None = None,
-        prefix: str = "py-code-mode",
+        prefix: str = DEFAULT_PREFIX,
         artifact_ttl: float | None = None,
         embedder: EmbedderLike = None,
     ) -> None:
+        self.secrets: frozenset[str] = frozenset()
+        """Names of the environment variables that the URL reads; no kernel gets them."""
+        if isinstance(url, str):
+            url, prefix = self._read(url, prefix)
         _check(prefix, artifact_ttl)
         if (url is None) == (redis is None):
             raise TypeError("RedisStorage takes a url or a client as redis=, one of the two")
@@ -53,7 +61,22 @@ class RedisStorage:
         self._link: RedisLink = RedisLink(connected(url, redis), prefix)
 
     def __repr__(self) -> str:
-        return f"RedisStorage({self._link.place!r})"
+        return f"RedisStorage({self.place!r})"
+
+    def _read(self, url: str, prefix: Any) -> tuple[str, Any]:
+        """The URL for the client, and the prefix, which may be given in one of two ways."""
+        if not is_sound(url):
+            raise ValueError(MALFORMED)  # before anything of it is shown
+        self.secrets = variables(url)
+        bare, named = split_prefix(url)
+        if named is not None and prefix not in (DEFAULT_PREFIX, named):
+            raise ValueError(f"the url has prefix={named}, and the argument is prefix={prefix!r}: give one of them")
+        return filled(bare), prefix if named is None else named
+
+    @property
+    def place(self) -> str:
+        """Where it is, for people: a URL without credentials, and the prefix."""
+        return self._link.place
 
     @property
     def prefix(self) -> str:
@@ -64,6 +87,22 @@ class RedisStorage:
     def identity(self) -> str:
         """ "redis:" and the prefix: a server has other names elsewhere, and the workspace is the same."""
         return f"redis:{self._prefix}"
+
+    def server_facts(self) -> dict[str, Any]:
+        """What the server is: ``version``, ``role``, ``policy`` (maxmemory-policy), and whether it ``evicts`` keys.
+
+        Raises StorageError when it cannot be asked.
+        """
+        found = self._link.read("ask the server what it is", lambda client: client.info())
+        version = found.get("valkey_version") or found.get("redis_version")
+        name = "Valkey" if "valkey_version" in found else "Redis"
+        policy = found.get("maxmemory_policy", "")
+        return {
+            "version": f"{name} {version}",
+            "role": found.get("role", ""),
+            "policy": policy,
+            "evicts": bool(found.get("maxmemory")) and policy != "noeviction",
+        }
 
     def get_workflow_library(self) -> WorkflowLibrary:
         """The workflows."""
@@ -76,6 +115,10 @@ class RedisStorage:
     def get_dependency_store(self) -> RedisDependencyStore:
         """The requirements."""
         return self._dependencies
+
+    def get_tool_store(self) -> RedisToolStore:
+        """The definitions of tools, for sessions that have no directory of them."""
+        return self._tools
 
     # What the stores import is not needed before a kernel is on its way.
 
@@ -100,6 +143,12 @@ class RedisStorage:
         from .redis_deps import RedisDependencyStore
 
         return RedisDependencyStore(self._link)
+
+    @cached_property
+    def _tools(self) -> RedisToolStore:
+        from .redis_tools import RedisToolStore
+
+        return RedisToolStore(self._link)
 
 
 def _check(prefix: Any, artifact_ttl: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,6 +13,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from py_code_mode.errors import StorageError
+
+from .bases import MALFORMED
 
 T = TypeVar("T")
 
@@ -78,6 +81,8 @@ class RedisLink:
 def _reason(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, _REFUSED):
+        if "NOAUTH" in text or "HELLO must be called" in text or "Authentication required" in text:
+            return "Redis wants a password: redis://:PASSWORD@HOST, or redis://USER:PASSWORD@HOST"
         return f"Redis refuses the login: {text}"
     if isinstance(error, exceptions.BusyLoadingError):
         return "Redis is still loading its data; try again soon"
@@ -117,15 +122,17 @@ def connected(url: str | None, client: Any) -> Any:
     if not isinstance(url, str):
         raise TypeError(f"url is a str, not {type(url).__name__}")
     try:
-        return redis.Redis.from_url(
+        made = redis.Redis.from_url(
             url,
             socket_connect_timeout=CONNECT_TIMEOUT,
             socket_timeout=ANSWER_TIMEOUT,
             retry=Retry(NoBackoff(), 0),  # which would send writes again as well
         )
+        made.connection_pool.make_connection()  # which connects to nothing yet, and refuses unknown options
+        return made
+    except TypeError as error:
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+        name = unknown[1] if unknown else "one of them"
+        raise ValueError(f"the url has an option that no client of Redis has: {name}") from None
     except ValueError:
-        # The text of the error can hold a part of the password.
-        raise ValueError(
-            "url is not one of a Redis: write redis://user:password@host:6379/0, rediss://... for TLS or "
-            "unix:///path?db=0, and in a password percent-encode what is not a letter or a digit"
-        ) from None
+        raise ValueError(MALFORMED) from None

@@ -73,6 +73,8 @@ class RedisWorkflowStore:
         self._known: Mapping[str, bytes] = {}
         self._ahead = _Ahead()
 
+    is_near = False
+
     def stamps(self) -> Mapping[str, Hashable]:
         """See ``WorkflowStore.stamps``. One small question when nothing changed."""
         stamps, known = self._index.stamps(), self._known

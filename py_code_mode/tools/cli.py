@@ -125,7 +125,7 @@ class CliTool:
         program = self.definition.command[0]
         if "/" not in program:
             return program
-        return str(self.definition.path.parent.absolute() / Path(program).expanduser())
+        return str(Path(self.definition.path).parent.absolute() / Path(program).expanduser())
 
     def _env(self) -> dict[str, str]:
         for key, text in self.definition.env.items():

@@ -62,7 +62,7 @@ class CliDefinition:
     seconds (None: no limit but the cell's), ``max_output`` in bytes.
     """
 
-    path: Path
+    path: Path | str
     name: str
     description: str
     tags: tuple[str, ...]
@@ -89,7 +89,7 @@ def read_definition(file: Entry) -> CliDefinition:
     """
     fields = file.fields(_TOOL_KEYS)
     name = _callable_name(file.required(fields, "name"), "a tool")
-    command = _command(file.required(fields, "command"))
+    command = _command(file.required(fields, "command"), file.path)
     options, positional = _schema(fields.get("schema"))
     recipes = fields["recipes"].entries() if "recipes" in fields else {}
     return CliDefinition(
@@ -124,7 +124,7 @@ def _callable_name(entry: Entry, what: str, name: str | None = None) -> str:
     return name
 
 
-def _command(entry: Entry) -> tuple[str, ...]:
+def _command(entry: Entry, path: Path | str) -> tuple[str, ...]:
     if entry.is_list:
         words = [item.text() for item in entry.items()]
     else:
@@ -134,6 +134,8 @@ def _command(entry: Entry) -> tuple[str, ...]:
             raise entry.error(f"cannot be split into words: {error}") from None
     if not words or not words[0]:
         raise entry.error("names no program")
+    if isinstance(path, str) and "/" in words[0] and not words[0].startswith(("/", "~")):
+        raise entry.error(f"{words[0]!r} is relative to a file, and this is none: a name on PATH or an absolute path")
     return tuple(words)
 
 

@@ -1,38 +1,32 @@
-"""Tools from a directory: one YAML file each, read again when it changes."""
+"""Tools made of their definitions, which are read again when they change."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
-from py_code_mode.errors import StorageError, ToolDefinitionError
+from py_code_mode.errors import ToolDefinitionError, ToolError
+from py_code_mode.kernel.commands import Completed
 
-from .base import ProcessRunner, Tool
+from .base import ProcessRunner, Tool, ToolInfo
 from .cli import CliTool
 from .definition import VARIABLE, read_definition
+from .directory import ToolDirectory
+from .store import ToolSource, file_of_name
 from .yamlfile import Entry
-
-_SUFFIXES = (".yaml", ".yml")
-
-# A file that was written less than this before it was read may be written once more without a change of
-# its stamp: file systems tick in steps of some milliseconds.
-_SETTLED_NS = 100_000_000
 
 # Variables that every program needs and that hold no secret: naming one keeps it in a kernel's environment.
 _COMMON = frozenset(["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "TMPDIR", "TZ", "USER"])
 
-_Stamp = tuple[int, int, int, int]
-
 
 @dataclass(frozen=True, slots=True)
-class _File:
-    """What one file gave: a tool or an error. ``stamp`` None: to be read again at the next look."""
+class _Read:
+    """What one definition gave: a tool or an error. ``stamp`` None: to be read again at the next look."""
 
-    stamp: _Stamp | None
+    stamp: Hashable | None
     secrets: frozenset[str]
     tool: Tool | None = None
     error: ToolDefinitionError | None = None
@@ -40,43 +34,47 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    files: Mapping[str, _File] = field(default_factory=dict)
+    read: Mapping[str, _Read] = field(default_factory=dict)
     tools: Mapping[str, Tool] = field(default_factory=dict)
     broken: Mapping[str, ToolDefinitionError] = field(default_factory=dict)
 
 
-class DirectoryToolProvider:
-    """The tools of ``directory`` (``*.yaml`` and ``*.yml``; names that begin with a dot are left out).
+class StoredToolProvider:
+    """The tools that ``source`` defines. ``runner`` runs the commands, in the folder ``cwd``.
 
-    A directory that is not there has no tools, and may appear later; one that cannot be read is a
-    StorageError. ``runner`` runs the commands, in the folder ``cwd``. New, changed and deleted files are seen
-    at the next list or call; an unchanged file keeps its Tool object. Safe to use from several tasks.
+    New, changed and deleted definitions are seen at the next list or call; an unchanged one keeps its Tool object.
+    A ``remote`` source is asked in threads and by ``tools`` only, so that ``broken`` and ``secrets`` tell what that
+    has seen last. Safe to use from several tasks. Raises StorageError when the source fails.
     """
 
-    def __init__(self, directory: Path, runner: ProcessRunner, *, cwd: Path | None = None) -> None:
-        self.directory = directory
+    def __init__(
+        self, source: ToolSource, runner: ProcessRunner, *, cwd: Path | None = None, remote: bool = False
+    ) -> None:
+        self._source = source
+        self._remote = remote
         self._snapshot = _Snapshot()
         self._kinds: Mapping[str, Callable[[Entry], tuple[Tool, frozenset[str]]]] = {
             "cli": lambda file: _cli(file, runner, cwd)
         }
 
     async def tools(self) -> Mapping[str, Tool]:
-        """The tools by name. Files are read in a thread, and only when one has changed."""
-        stamps = self._changed()
+        """The tools by name. Definitions are read in a thread, and only when one has changed."""
+        snapshot = self._snapshot  # another task may put an older one in its place meanwhile
+        stamps = await asyncio.to_thread(self._changed, snapshot) if self._remote else self._changed(snapshot)
         if stamps is not None:
-            self._snapshot = await asyncio.to_thread(self._read, self._snapshot, stamps)
-        return self._snapshot.tools
+            snapshot = self._snapshot = await asyncio.to_thread(self._read, snapshot, stamps)
+        return snapshot.tools
 
     def broken(self) -> Mapping[str, ToolDefinitionError]:
-        """The files that cannot be used, by path. Reads changed files."""
+        """The definitions that cannot be used, by where they are. Reads changed files."""
         return self._refresh().broken
 
     def secrets(self) -> frozenset[str]:
-        """The ``${NAME}`` of all files, broken ones too, save those (``PATH``, ``HOME``) that are no secrets.
+        """The ``${NAME}`` of all definitions, broken ones too, save those (``PATH``, ``HOME``) that are no secrets.
 
         Reads changed files, so that it is right before anything else was called.
         """
-        found = (file.secrets for file in self._refresh().files.values())
+        found = (read.secrets for read in self._refresh().read.values())
         return frozenset[str]().union(*found) - _COMMON
 
     async def close(self) -> None:
@@ -84,69 +82,41 @@ class DirectoryToolProvider:
         self._snapshot = _Snapshot()
 
     def _refresh(self) -> _Snapshot:
-        stamps = self._changed()
+        stamps = None if self._remote else self._changed(self._snapshot)
         if stamps is not None:
             self._snapshot = self._read(self._snapshot, stamps)
         return self._snapshot
 
-    def _changed(self) -> dict[str, _Stamp] | None:
-        """The stamps of the files there now, or None when they are those of the snapshot."""
-        stamps = self._stamps()
-        known = {name: file.stamp for name, file in self._snapshot.files.items()}
+    def _changed(self, snapshot: _Snapshot) -> Mapping[str, Hashable] | None:
+        """The stamps of the definitions there now, or None when they are those of the snapshot."""
+        stamps = self._source.stamps()
+        known = {name: read.stamp for name, read in snapshot.read.items()}
         return None if stamps == known else stamps
 
-    def _stamps(self) -> dict[str, _Stamp]:
-        stamps: dict[str, _Stamp] = {}
-        try:
-            with os.scandir(self.directory) as entries:
-                for entry in entries:
-                    if not entry.name.endswith(_SUFFIXES) or entry.name.startswith("."):
-                        continue
-                    try:
-                        if entry.is_file():
-                            stat = entry.stat()
-                            stamps[entry.name] = (
-                                stat.st_mtime_ns,
-                                stat.st_ctime_ns,
-                                stat.st_size,
-                                stat.st_ino,
-                            )
-                    except OSError:
-                        continue  # deleted between the two looks
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            problem = f"the tools in {self.directory} cannot be read: {error.strerror or error}"
-            raise StorageError(problem) from error
-        return stamps
+    def _read(self, before: _Snapshot, stamps: Mapping[str, Hashable]) -> _Snapshot:
+        known = {name: read for name, read in before.read.items() if name in stamps and read.stamp == stamps[name]}
+        contents = self._source.read([name for name in stamps if name not in known])
+        read: dict[str, _Read] = {}
+        for name in sorted(stamps, key=file_of_name):
+            if name in known:
+                read[name] = known[name]
+            elif name in contents:
+                read[name] = self._read_one(name, contents[name], stamps[name])
+        return self._join(read)
 
-    def _read(self, before: _Snapshot, stamps: Mapping[str, _Stamp]) -> _Snapshot:
-        files: dict[str, _File] = {}
-        for name in sorted(stamps):
-            known = before.files.get(name)
-            if known is not None and known.stamp == stamps[name]:
-                files[name] = known
-            else:
-                files[name] = self._read_file(self.directory / name, stamps[name])
-        return self._join(files)
-
-    def _read_file(self, path: Path, stamp: _Stamp) -> _File:
-        settled = stamp if time.time_ns() - max(stamp[:2]) > _SETTLED_NS else None
+    def _read_one(self, name: str, content: bytes | ToolDefinitionError, stamp: Hashable) -> _Read:
+        if isinstance(content, ToolDefinitionError):
+            return _Read(None, frozenset(), error=content)
+        tool_name = PurePath(file_of_name(name)).stem
         try:
-            content = path.read_bytes()
-        except OSError as error:
-            problem = f"{path}: cannot be read: {error.strerror or error}"
-            return _File(None, frozenset(), error=ToolDefinitionError(problem, path=str(path), tool=path.stem))
-        name = path.stem
-        try:
-            file = Entry.parse(path, content)
-            name = file.peek("name") or name
+            file = Entry.parse(self._source.where(name), content)
+            tool_name = file.peek("name") or tool_name
             tool, secrets = self._kind(file)(file)
         except ToolDefinitionError as error:
-            error.tool = name
+            error.tool = tool_name
             names = frozenset(VARIABLE.findall(content.decode("utf-8", "replace")))
-            return _File(settled, names, error=error)
-        return _File(settled, secrets, tool=tool)
+            return _Read(stamp, names, error=error)
+        return _Read(stamp, secrets, tool=tool)
 
     def _kind(self, file: Entry) -> Callable[[Entry], tuple[Tool, frozenset[str]]]:
         entry = file.entries().get("type")
@@ -157,25 +127,52 @@ class DirectoryToolProvider:
             raise entry.error(f"unknown type of tool {kind!r}; supported: {', '.join(sorted(self._kinds))}")
         return self._kinds[kind]
 
-    def _join(self, files: Mapping[str, _File]) -> _Snapshot:
+    def _join(self, read: Mapping[str, _Read]) -> _Snapshot:
         tools: dict[str, Tool] = {}
-        origin: dict[str, Path] = {}
+        origin: dict[str, Path | str] = {}
         broken: dict[str, ToolDefinitionError] = {}
-        for file_name, file in files.items():
-            path = self.directory / file_name
-            if file.error is not None:
-                broken[str(path)] = file.error
-            if file.tool is None:
+        for stored, one in read.items():
+            where = self._source.where(stored)
+            if one.error is not None:
+                broken[str(where)] = one.error
+            if one.tool is None:
                 continue
-            name = file.tool.info.name
+            name = one.tool.info.name
             if name in tools:
-                problem = f"{path}: the tool name {name!r} is taken by {origin[name]}; rename one of the two"
-                broken[str(path)] = ToolDefinitionError(problem, path=str(path), tool=name)
+                problem = f"{where}: the tool name {name!r} is taken by {origin[name]}; rename one of the two"
+                broken[str(where)] = ToolDefinitionError(problem, path=str(where), tool=name)
                 continue
-            tools[name], origin[name] = file.tool, path
-        return _Snapshot(files, tools, broken)
+            tools[name], origin[name] = one.tool, where
+        return _Snapshot(read, tools, broken)
+
+
+class DirectoryToolProvider(StoredToolProvider):
+    """The tools of the YAML files in ``directory``: see ``ToolDirectory``."""
+
+    def __init__(self, directory: Path, runner: ProcessRunner, *, cwd: Path | None = None) -> None:
+        super().__init__(ToolDirectory(directory), runner, cwd=cwd)
 
 
 def _cli(file: Entry, runner: ProcessRunner, cwd: Path | None) -> tuple[Tool, frozenset[str]]:
     definition = read_definition(file)
     return CliTool(definition, runner, cwd=cwd), definition.variables
+
+
+def examine(source: ToolSource) -> dict[str, ToolInfo | ToolDefinitionError]:
+    """What each definition of ``source`` makes, or why it cannot be used, by name; blocks."""
+    snapshot = StoredToolProvider(source, _NoRunner())._refresh()
+    found: dict[str, ToolInfo | ToolDefinitionError] = {}
+    for name, read in snapshot.read.items():
+        error = snapshot.broken.get(str(source.where(name)))
+        if error is not None:
+            found[name] = error
+        elif read.tool is not None:
+            found[name] = read.tool.info
+    return found
+
+
+class _NoRunner:
+    """For tools that are looked at and never called."""
+
+    async def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        raise ToolError(f"{argv[0]} cannot be run here")

@@ -33,17 +33,18 @@ _TEXT_TAGS = frozenset(_TAG + name for name in ("str", "bool", "int", "float", "
 class Entry:
     """A place in a YAML file, read as what the reader expects there.
 
-    ``key`` is its dotted path in the file (``recipes.get.params``, ``""`` for the whole file), ``line``
-    counts from 1. Every method raises ToolDefinitionError when something else is there.
+    ``path`` is that of the file, or the address of what is none. ``key`` is its dotted path in the file
+    (``recipes.get.params``, ``""`` for the whole file), ``line`` counts from 1. Every method raises
+    ToolDefinitionError when something else is there.
     """
 
-    path: Path
+    path: Path | str
     key: str
     line: int
     node: yaml.Node
 
     @classmethod
-    def parse(cls, path: Path, content: bytes) -> Entry:
+    def parse(cls, path: Path | str, content: bytes) -> Entry:
         """The whole of the file ``path``, whose bytes are ``content``."""
         try:
             text = content.decode("utf-8-sig")
@@ -174,5 +175,5 @@ class Entry:
         return f"{self.key}: " if self.key else ""
 
 
-def _error(path: Path, line: int, problem: str) -> ToolDefinitionError:
+def _error(path: Path | str, line: int, problem: str) -> ToolDefinitionError:
     return ToolDefinitionError(f"{path}:{line}: {problem}", path=str(path))

@@ -70,6 +70,19 @@ class WorkflowLibrary:
             raise WorkflowInvalidError(f"workflow {name!r} is broken: {workflow.broken}", workflow=name)
         return workflow
 
+    @property
+    def is_near(self) -> bool:
+        """Whether the store of the library answers about one workflow at once: see ``WorkflowStore.is_near``."""
+        return self._store.is_near
+
+    def is_unchanged(self, name: str, digest: str) -> bool:
+        """Whether the workflow has this digest still, as far as that can be told without reading its source."""
+        with self._lock:
+            known = self._parsed.get(name)
+        if known is None or known[1].digest != digest:
+            return False
+        return self._store.stamp(name) == known[0]
+
     def create(
         self, name: str, source: str, description: str = "", *, tags: Sequence[str] | None = None, author: str = ""
     ) -> Workflow:

@@ -55,6 +55,11 @@ class WorkflowStore(Protocol):
     def uses(self) -> UseCounts:
         """How often each was called."""
 
+    @property
+    def is_near(self) -> bool:
+        """Whether ``stamp`` takes no longer than a look at a disk of this machine."""
+        ...
+
     def stamps(self) -> Mapping[str, Hashable]:
         """The stamps of all workflows, by name. ``list`` and ``search`` ask for them at each call.
 

@@ -203,7 +203,7 @@ def parse(name: str, source: str) -> Workflow:
         raise _invalid(name, "its annotations are nested too deeply", run.lineno) from None
     return Workflow(
         name=name,
-        description=doc.strip() if doc is not None else (ast.get_docstring(run) or ""),
+        description=_told(doc if doc is not None else ast.get_docstring(run) or ""),
         parameters=parameters,
         returns=returns,
         source=source,
@@ -214,10 +214,12 @@ def parse(name: str, source: str) -> Workflow:
 
 
 def describe(name: str, source: str, description: str) -> str:
-    """``source`` with ``description`` as its module docstring, in place of the one it has."""
-    literal = _docstring_literal(description)
+    """``source`` with ``description`` as its module docstring, in place of the one it has; examples in that stay."""
     first = next(iter(_tree(name, source).body), None)
-    if _module_doc_node(first) is None:
+    known = _module_doc_node(first)
+    examples = "" if known is None else _examples(str(known.value))
+    literal = _docstring_literal(f"{description}\n\n{examples}" if examples else description)
+    if known is None:
         # Before everything else, __future__ imports included; a "#!" line only counts where it is the first.
         head = re.match(r"(?:#!.*(?:\r\n|\r|\n))?", source)
         end = head.end() if head else 0
@@ -320,6 +322,21 @@ def _parameter_docs(docstring: str) -> dict[str, str]:
     if section:
         docs |= {match[1]: match[2].strip() for match in _GOOGLE.finditer(section[1])}
     return docs
+
+
+_EXAMPLE = re.compile(r"^[ \t]*>>> ", re.MULTILINE)
+
+
+def _told(doc: str) -> str:
+    """What a docstring says before its examples, which are tests; all of it where it begins with them."""
+    first = _EXAMPLE.search(doc)
+    return (doc[: first.start()].strip() if first else "") or doc.strip()
+
+
+def _examples(doc: str) -> str:
+    """The rest."""
+    first = _EXAMPLE.search(doc)
+    return doc[first.start() :] if first else ""
 
 
 def _module_doc(tree: ast.Module) -> str | None:

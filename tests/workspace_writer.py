@@ -1,6 +1,6 @@
-"""A process that changes a workspace in Redis and knows what has to be in it.
+"""A process that changes a workspace and knows what has to be in it.
 
-python -m tests.redis_writer URL PREFIX ID OPERATIONS
+python -m tests.workspace_writer BASE ID OPERATIONS
 
 Names that are its own it checks against a model, which it prints at the end; on those that all share, value and
 metadata have to agree.
@@ -12,8 +12,8 @@ import json
 import random
 import sys
 
-from py_code_mode import RedisStorage
 from py_code_mode.errors import WorkflowNotFoundError
+from py_code_mode.storage.bases import storage_at
 
 from .storage_writer import check, save
 
@@ -24,8 +24,8 @@ def source(label: str) -> str:
     return f"async def run() -> str:\n    return {label!r}\n"
 
 
-def main(url: str, prefix: str, me: str, operations: int) -> None:
-    storage = RedisStorage(url, prefix=prefix)
+def main(base: str, me: str, operations: int) -> None:
+    storage = storage_at(base)
     artifacts, library, deps = (
         storage.get_artifact_store(),
         storage.get_workflow_library(),
@@ -76,4 +76,4 @@ def main(url: str, prefix: str, me: str, operations: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -11,7 +11,7 @@ from py_code_mode.errors import SessionClosedError
 from py_code_mode.executors.kernel import SubprocessConfig, SubprocessExecutor
 from py_code_mode.results import EndEvent, ExecutionResult
 from py_code_mode.session import Session
-from py_code_mode.storage.file import FileStorage
+from py_code_mode.storage.bases import shown, storage_at
 
 from .background import Background
 from .here import HereExecutor, Placed
@@ -38,10 +38,11 @@ class _KernelExecutor(SubprocessExecutor):
 class Opened:
     """A session on a workspace, open."""
 
-    def __init__(self, background: Background, session: Session, base: Path) -> None:
+    def __init__(self, background: Background, session: Session, base: str) -> None:
         self._background = background
         self.session = session
-        self.base = base
+        self.base = str(getattr(session.storage, "base_path", shown(base)))
+        """The workspace, for people."""
 
     def start(self) -> None:
         """Start it, with a line for what takes long."""
@@ -63,10 +64,9 @@ class Opened:
 class LiveSession(Opened):
     """A session with a kernel of its own, for ``%%code_mode``."""
 
-    def __init__(self, background: Background, base: str, timeout: float | None, python: str | None) -> None:
-        storage = FileStorage(base)
-        self._executor = _KernelExecutor(SubprocessConfig(timeout=timeout, python_version=python))
-        super().__init__(background, Session(storage, self._executor), storage.base_path)
+    def __init__(self, background: Background, base: str, config: SubprocessConfig) -> None:
+        self._executor = _KernelExecutor(config)
+        super().__init__(background, Session(storage_at(base), self._executor), base)
         self._runs = 0
         self._running = 0
 
@@ -98,7 +98,7 @@ class LiveSession(Opened):
         """The rows that ``%code_mode`` shows."""
         timeout = self._executor.config.timeout
         return [
-            ("workspace", str(self.base)),
+            ("workspace", self.base),
             *self._executor.about(),
             ("state", "busy" if self._running else "idle"),
             ("timeout", "none" if timeout is None else f"{timeout:g} s for each cell"),
@@ -109,10 +109,9 @@ class LiveSession(Opened):
 class HereSession(Opened):
     """A session whose code is the notebook's own."""
 
-    def __init__(self, background: Background, base: str) -> None:
-        storage = FileStorage(base)
-        self._executor = HereExecutor()
-        super().__init__(background, Session(storage, self._executor), storage.base_path)
+    def __init__(self, background: Background, base: str, tools: Path | None) -> None:
+        self._executor = HereExecutor(tools)
+        super().__init__(background, Session(storage_at(base), self._executor), base)
         self._placed: Placed | None = None
 
     def place(self, namespace: dict[str, Any]) -> list[str]:

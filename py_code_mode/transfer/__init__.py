@@ -1,0 +1,1 @@
+"""Workspaces compared with each other, and carried from one storage to another."""
