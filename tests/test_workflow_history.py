@@ -416,8 +416,9 @@ def test_a_writer_killed_at_any_step_leaves_one_of_the_two_and_loses_no_version(
 WRITER = """
 import sys
 from py_code_mode import FileStorage, RedisStorage
-from py_code_mode.workflows import history
-from py_code_mode.workflows.history import Use, diff
+from py_code_mode.storage import disk, file_history
+from py_code_mode.workflows.history import Use
+file_history._COUNTING = disk.LOCK_TIMEOUT  # here everybody counts without a pause
 kind, where, me, count = sys.argv[1:]
 storage = FileStorage(where) if kind == "file" else RedisStorage(where.partition(" ")[0], prefix=where.partition(" ")[2])
 library = storage.get_workflow_library()
