@@ -102,6 +102,8 @@ def test_examples_in_the_docstring_are_no_part_of_the_description_and_outlive_a_
     assert workflow.description == "Gives one."
     workflow = library.create("one", workflow.source, "Always one")
     assert (workflow.description, workflow.source) == ("Always one", f'"""Always one\n\n{examples}"""\n{ONE}')
+    own = library.create("one", workflow.source, "Other\n\n>>> one() + 1\n2")
+    assert own.source == f'"""Other\n\n>>> one() + 1\n2"""\n{ONE}'
     assert parse("one", f'"""{examples}"""\n{ONE}').description == examples.strip()
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from py_code_mode.errors import WorkflowInvalidError
 
 from .analysis import MetadataError, Requires, analyse
+from .docstrings import examples, literal, module_doc, module_doc_node, parameter_docs, told
 
 MAX_SOURCE_BYTES = 1 << 20
 """Longer sources are refused: nobody reads them, and parsing them would stop everything else."""
@@ -192,7 +193,7 @@ def parse(name: str, source: str) -> Workflow:
     data = _encode(name, source)
     tree = _tree(name, source)
     run = _find_run(name, tree)
-    doc = _module_doc(tree)
+    doc = module_doc(tree)
     try:
         parameters = tuple(_parameters(run))
         returns = ast.unparse(run.returns) if run.returns else None
@@ -203,7 +204,7 @@ def parse(name: str, source: str) -> Workflow:
         raise _invalid(name, "its annotations are nested too deeply", run.lineno) from None
     return Workflow(
         name=name,
-        description=_told(doc if doc is not None else ast.get_docstring(run) or ""),
+        description=told(doc if doc is not None else ast.get_docstring(run) or ""),
         parameters=parameters,
         returns=returns,
         source=source,
@@ -214,16 +215,19 @@ def parse(name: str, source: str) -> Workflow:
 
 
 def describe(name: str, source: str, description: str) -> str:
-    """``source`` with ``description`` as its module docstring, in place of the one it has; examples in that stay."""
+    """``source`` with ``description`` as its module docstring, in place of the one it has.
+
+    Examples in that stay, unless ``description`` has some.
+    """
     first = next(iter(_tree(name, source).body), None)
-    known = _module_doc_node(first)
-    examples = "" if known is None else _examples(str(known.value))
-    literal = _docstring_literal(f"{description}\n\n{examples}" if examples else description)
+    known = module_doc_node(first)
+    kept = "" if known is None or examples(description) else examples(str(known.value))
+    text = literal(f"{description}\n\n{kept}" if kept else description)
     if known is None:
         # Before everything else, __future__ imports included; a "#!" line only counts where it is the first.
         head = re.match(r"(?:#!.*(?:\r\n|\r|\n))?", source)
         end = head.end() if head else 0
-        return f"{source[:end]}{literal}\n\n{source[end:]}"
+        return f"{source[:end]}{text}\n\n{source[end:]}"
     assert first is not None
     assert first.end_lineno is not None
     assert first.end_col_offset is not None
@@ -231,7 +235,7 @@ def describe(name: str, source: str, description: str) -> str:
     starts = [0, *(match.end() for match in re.finditer(rb"\r\n|\r|\n", data))]
     begin = starts[first.lineno - 1] + first.col_offset
     end = starts[first.end_lineno - 1] + first.end_col_offset
-    return (data[:begin] + literal.encode() + data[end:]).decode()
+    return (data[:begin] + text.encode() + data[end:]).decode()
 
 
 def _encode(name: str, source: str) -> bytes:
@@ -289,7 +293,7 @@ def _own_nodes(function: ast.AsyncFunctionDef) -> Iterator[ast.AST]:
 
 
 def _parameters(run: ast.AsyncFunctionDef) -> Iterator[Parameter]:
-    docs = _parameter_docs(ast.get_docstring(run) or "")
+    docs = parameter_docs(ast.get_docstring(run) or "")
     arguments = run.args
     positional = [*arguments.posonlyargs, *arguments.args]
     missing: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
@@ -310,55 +314,6 @@ def _parameters(run: ast.AsyncFunctionDef) -> Iterator[Parameter]:
         yield parameter(argument, default, inspect.Parameter.KEYWORD_ONLY)
     if arguments.kwarg:
         yield parameter(arguments.kwarg, None, inspect.Parameter.VAR_KEYWORD)
-
-
-_SPHINX = re.compile(r"^\s*:param\s+(?:[^:]*\s)?\*{0,2}(\w+)\s*:\s*(.+)$", re.MULTILINE)
-_GOOGLE = re.compile(r"^[ \t]+\*{0,2}(\w+)[ \t]*(?:\([^)\n]*\))?:[ \t]+(.+)$", re.MULTILINE)
-
-
-def _parameter_docs(docstring: str) -> dict[str, str]:
-    docs = {match[1]: match[2].strip() for match in _SPHINX.finditer(docstring)}
-    section = re.search(r"^(?:Args|Arguments|Parameters):[ \t]*\n((?:[ \t]+.*\n?|[ \t]*\n)+)", docstring, re.MULTILINE)
-    if section:
-        docs |= {match[1]: match[2].strip() for match in _GOOGLE.finditer(section[1])}
-    return docs
-
-
-_EXAMPLE = re.compile(r"^[ \t]*>>> ", re.MULTILINE)
-
-
-def _told(doc: str) -> str:
-    """What a docstring says before its examples, which are tests; all of it where it begins with them."""
-    first = _EXAMPLE.search(doc)
-    return (doc[: first.start()].strip() if first else "") or doc.strip()
-
-
-def _examples(doc: str) -> str:
-    """The rest."""
-    first = _EXAMPLE.search(doc)
-    return doc[first.start() :] if first else ""
-
-
-def _module_doc(tree: ast.Module) -> str | None:
-    # Not cleaned as ast.get_docstring does it: a module's docstring has no indentation of its own to lose.
-    node = _module_doc_node(next(iter(tree.body), None))
-    return None if node is None else str(node.value)
-
-
-def _module_doc_node(first: ast.stmt | None) -> ast.Constant | None:
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        return first.value
-    return None
-
-
-def _docstring_literal(text: str) -> str:
-    escaped = text.replace("\\", "\\\\")
-    if '"""' in text or text.endswith('"'):
-        escaped = escaped.replace('"', '\\"')
-    literal = f'"""{escaped}"""'
-    # repr() writes the rest: controls, and a carriage return that Python would read as a line feed.
-    plain = all(character.isprintable() or character == "\n" for character in text)
-    return literal if plain and ast.literal_eval(literal) == text else repr(text)
 
 
 def _invalid(name: str, reason: str, line: int | None = None) -> WorkflowInvalidError:
