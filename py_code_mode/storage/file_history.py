@@ -21,7 +21,7 @@ from py_code_mode.artifacts.artifact import utc_from_ns
 from py_code_mode.errors import StorageError
 from py_code_mode.workflows.history import EDITED, Entry, Use, Version, load_entries, numbered
 
-from .disk import LOCK_TIMEOUT, Sweeper, exclusive, inside, read_plain, replace_file, storage_errors
+from .disk import Sweeper, exclusive, inside, read_plain, replace_file, storage_errors
 from .workflow_files import WorkflowFiles, is_name
 
 _IGNORED = "# Not for others: what belongs to this machine.\n.lock\n.tmp-*\nuses.json\n"
@@ -55,7 +55,7 @@ class HistoryFolder:
         return inside(self._base, self._path / name)
 
     @contextmanager
-    def locked(self, timeout: float = LOCK_TIMEOUT) -> Iterator[None]:
+    def locked(self, timeout: float | None = None) -> Iterator[None]:
         """Alone among all processes that write workflows here. Raises StorageError after ``timeout`` seconds."""
         path = self.path()
         with storage_errors("keep the history of workflows", path):
