@@ -40,7 +40,8 @@ def storage_errors(doing: str, path: Path) -> Iterator[None]:
 def exclusive(path: Path, timeout: float | None = None) -> Iterator[None]:
     """Holds the lock file ``path``, made when it is missing, against threads and processes alike.
 
-    Raises StorageError after ``timeout`` seconds, by default LOCK_TIMEOUT. The kernel releases the lock of a process that dies.
+    Raises StorageError after ``timeout`` seconds, by default LOCK_TIMEOUT. The kernel releases the lock of a process
+    that dies.
     """
     from filelock import FileLock, Timeout  # costs more than the rest of this package; only writers need it
 
